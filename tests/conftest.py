@@ -1,0 +1,48 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from misbehaving_server import MisbehavingServer, running_server
+
+from cnnlab import storage
+from cnnlab.downloads import HURRIED
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty data folder for one test, with no mirror set and the network not forbidden."""
+    for name in ("CNNLAB_MIRROR", "CNNLAB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CNNLAB_DATA", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MisbehavingServer]:
+    """A loopback server that misbehaves on cue; see misbehaving_server.py."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """The folder of the 397 photographs, or a skip that says why they cannot be had."""
+    return fetch_or_skip("ants_and_bees")
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Path:
+    """The folder of MNIST's four files, or a skip that says why they cannot be had."""
+    return fetch_or_skip("mnist")
+
+
+def fetch_or_skip(name: str) -> Path:
+    try:
+        return storage.fetch(name, progress=False, patience=HURRIED)
+    except storage.DownloadError as error:
+        pytest.skip(f"{name} cannot be had here ({error.reason}); set CNNLAB_MIRROR")
