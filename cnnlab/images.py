@@ -1,0 +1,144 @@
+"""Turns pictures of any kind into square uint8 RGB arrays."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+from tqdm.auto import tqdm
+
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # EPS and the like run programs
+MAX_PIXELS = 80_000_000  # one picture, as its header states; a decoded 240 MB
+MAX_DECODED_BYTES = 2 * 1024**3  # all pictures of one folder together
+MAX_THREADS = 8
+
+
+class UnreadableImage(ValueError):
+    """A picture that cannot be decoded, or whose header is absurd."""
+
+
+def read_image(path: Path | BinaryIO, image_size: int) -> np.ndarray:
+    """Read a picture: turned upright, on white where transparent, cropped to the middle square.
+
+    Parameters
+    ----------
+    path
+        A file, or its content as a stream: JPEG, PNG, GIF (first frame), BMP, TIFF, WebP or PPM,
+        recognised by content, not by suffix.
+    image_size
+        Side of the result in pixels; the picture's shorter side is resized to it, with
+        antialiasing.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (3, image_size, image_size).
+
+    Raises
+    ------
+    UnreadableImage
+        When the file is no picture, is damaged, or states more than `MAX_PIXELS` pixels.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UnreadableImage(
+                    f"{image.width} × {image.height} pixels, more than {MAX_PIXELS:,}"
+                )
+            # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, which saves most of the work.
+            image.draft(None, (2 * image_size, 2 * image_size))
+            upright = ImageOps.exif_transpose(image)
+            square = ImageOps.fit(
+                to_rgb(upright), (image_size, image_size), Image.Resampling.BILINEAR
+            )
+    except UnreadableImage:
+        raise
+    except UnidentifiedImageError as error:
+        raise UnreadableImage(
+            f"not a picture in one of the formats {', '.join(FORMATS)}"
+        ) from error
+    except Exception as error:  # damaged files make the decoders raise nearly anything
+        raise UnreadableImage(f"damaged ({error})") from error
+    return np.asarray(square).transpose(2, 0, 1)  # (H, W, C) -> (C, H, W)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any mode to RGB: 16-bit and float greys are scaled to 0…255, transparent is white.
+
+    Examples
+    --------
+    >>> to_rgb(Image.new("I;16", (1, 1), 65535)).getpixel((0, 0))
+    (255, 255, 255)
+    """
+    if image.mode.startswith(("I", "F")):  # 16- or 32-bit grey; convert() would clip it
+        values = np.asarray(image, dtype=np.float64)
+        scale = 65535.0 if image.mode.startswith("I") else 1.0
+        largest = max(scale, float(np.nanmax(values)))
+        image = Image.fromarray((values.clip(0, None) * 255 / largest).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def read_images(
+    paths: Sequence[Path], image_size: int
+) -> tuple[np.ndarray, list[int], dict[Path, str]]:
+    """Read many pictures with a few threads; those that cannot be read are left out.
+
+    Parameters
+    ----------
+    paths
+        The files.
+    image_size
+        Side in pixels, see `read_image`.
+
+    Returns
+    -------
+    images : numpy.ndarray
+        uint8 (N, 3, image_size, image_size) of the readable ones, in order.
+    kept : list of int
+        Their positions in `paths`.
+    unreadable : dict
+        Path to reason.
+
+    Raises
+    ------
+    ValueError
+        When the decoded pictures would need more than `MAX_DECODED_BYTES`, or for a bad size.
+    """
+    if not isinstance(image_size, int) or image_size < 1:
+        raise ValueError(f"image_size must be a whole number of pixels ≥ 1, got {image_size!r}")
+    needed = len(paths) * 3 * image_size**2
+    if needed > MAX_DECODED_BYTES:
+        fitting = int((MAX_DECODED_BYTES / (3 * len(paths))) ** 0.5)
+        raise ValueError(
+            f"{len(paths):,} pictures of {image_size} × {image_size} pixels need {needed:,} bytes "
+            f"of memory, more than the limit of {MAX_DECODED_BYTES:,}; "
+            f"choose image_size={fitting} or less, or fewer pictures"
+        )
+    images = np.empty((len(paths), 3, image_size, image_size), dtype=np.uint8)
+
+    def read(position: int) -> str | None:
+        try:
+            images[position] = read_image(paths[position], image_size)
+        except UnreadableImage as error:
+            return str(error)
+        return None
+
+    threads = min(MAX_THREADS, os.cpu_count() or 1)
+    with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
+        warnings.simplefilter("ignore")  # PIL's remarks on odd files: the reasons are reported
+        positions = range(len(paths))
+        results = pool.map(read, positions)
+        reasons = list(tqdm(results, "decoding", len(paths), delay=2, leave=False))
+    kept = [i for i in positions if reasons[i] is None]
+    unreadable = {path: why for path, why in zip(paths, reasons, strict=True) if why is not None}
+    return (images if len(kept) == len(paths) else images[kept]), kept, unreadable
