@@ -1,0 +1,230 @@
+"""What a model's answers are worth: loss, accuracy, interval, confusion matrix, fair comparison."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from pycm import ConfusionMatrix
+
+__all__ = ["Evaluation", "check_batch", "evaluate", "mcnemar"]
+
+Loader = Iterable[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Answers of a model on one split.
+
+    Attributes
+    ----------
+    loss : float
+        Mean cross-entropy a sample, in nats.
+    targets, predictions : Tensor
+        Class indices, shape (N,).
+    probabilities : Tensor
+        Softmax outputs, shape (N, K).
+    classes : list of str
+        Names for printing; may be empty.
+    """
+
+    loss: float
+    targets: Tensor
+    predictions: Tensor
+    probabilities: Tensor
+    classes: list[str] = field(default_factory=list)
+
+    @property
+    def correct(self) -> Tensor:
+        """Which samples were right, bool of shape (N,)."""
+        return self.targets == self.predictions
+
+    @property
+    def accuracy(self) -> float:
+        """Share of samples that were right, from 0 to 1."""
+        return self.correct.double().mean().item()
+
+    def confidence_interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Return Wilson's interval for the accuracy.
+
+        It says how far chance in *which* samples were tested may have moved the number.
+        Source: Wilson (1927), *J. Am. Stat. Assoc.* 22(158).
+
+        Examples
+        --------
+        >>> y = torch.zeros(153, dtype=torch.long)
+        >>> y_hat = y.clone()
+        >>> y_hat[:10] = 1
+        >>> low, high = Evaluation(0.0, y, y_hat, torch.zeros(153, 2)).confidence_interval()
+        >>> print(f"{low:.3f} to {high:.3f}")
+        0.884 to 0.964
+        """
+        from scipy.stats import binomtest
+
+        test = binomtest(int(self.correct.sum()), len(self.targets))
+        interval = test.proportion_ci(level, method="wilson")
+        return float(interval.low), float(interval.high)
+
+    def confusion_matrix(self) -> ConfusionMatrix:
+        """Return pycm's confusion matrix, rows true and columns predicted, classes in order."""
+        from pycm import ConfusionMatrix
+
+        indices = list(range(self.probabilities.shape[1]))
+        matrix = ConfusionMatrix(
+            self.targets.tolist(), self.predictions.tolist(), classes=indices
+        )  # pycm takes lists, not tensors
+        if self.classes:
+            matrix.relabel(dict(zip(indices, self.classes, strict=True)), sort=False)
+        return matrix
+
+    def statistics(self) -> str:
+        """Return pycm's short report as text."""
+        with contextlib.redirect_stdout(io.StringIO()) as text:
+            self.confusion_matrix().stat(summary=True)
+        return text.getvalue().strip()
+
+    def worst(self, count: int = 8) -> Tensor:
+        """Return indices of the wrong answers, the most confident first."""
+        confidence = self.probabilities.max(dim=1).values.masked_fill(self.correct, -1)
+        wrong = int((~self.correct).sum())
+        return confidence.argsort(descending=True, stable=True)[: min(count, wrong)]
+
+    def __repr__(self) -> str:
+        low, high = self.confidence_interval()
+        return (
+            f"Evaluation(accuracy={self.accuracy:.3f} [{low:.3f}, {high:.3f}], "
+            f"loss={self.loss:.3f}, n={len(self.targets)})"
+        )
+
+
+def check_batch(logits: Tensor, targets: Tensor) -> None:
+    """Raise a ValueError that says what is wrong, before the loss fails with an index error."""
+    if logits.ndim != 2:
+        raise ValueError(
+            f"the model returned shape {tuple(logits.shape)}; logits must be (batch, classes)"
+        )
+    if targets.dtype != torch.int64 or targets.shape != logits.shape[:1]:
+        raise ValueError(
+            f"labels must be int64 of shape ({len(logits)},), got {targets.dtype} of shape "
+            f"{tuple(targets.shape)}"
+        )
+    lowest, highest = int(targets.min()), int(targets.max())
+    if lowest < 0 or highest >= logits.shape[1]:
+        raise ValueError(
+            f"labels run from {lowest} to {highest}, but the model has {logits.shape[1]} outputs "
+            f"(0 to {logits.shape[1] - 1}); change the labels or use "
+            f"replace_head(model, {highest + 1})"
+        )
+
+
+def classes_of(loader: Any) -> list[str]:
+    """Return the class names that the loader's dataset knows, or an empty list."""
+    return list(getattr(getattr(loader, "dataset", None), "classes", None) or [])
+
+
+def check_classes(logits: Tensor, classes: Sequence[str]) -> None:
+    """Raise a ValueError if the model has more or fewer outputs than the data have classes."""
+    if classes and logits.shape[1] != len(classes):
+        raise ValueError(
+            f"the model has {logits.shape[1]} outputs, but the data {len(classes)} classes "
+            f"({', '.join(classes[:5])}{', …' if len(classes) > 5 else ''}); "
+            f"use replace_head(model, {len(classes)})"
+        )
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    loader: Loader,
+    *,
+    device: torch.device | str | None = None,
+) -> Evaluation:
+    """Ask the model for every sample once, in eval mode, and keep all the answers.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Maps (B, C, H, W) to logits (B, K).
+    loader : iterable of (X, y)
+        Batches; y int64 of shape (B,). If ``loader.dataset`` has ``classes``, their names are
+        kept and their number is compared with the logits.
+    device : torch.device or str, optional
+        Where to compute; where the model is if None.
+
+    Raises
+    ------
+    ValueError
+        If the loader is empty, a label is out of range, or the classes do not fit the logits.
+
+    Examples
+    --------
+    >>> loader = [(torch.eye(2), torch.tensor([0, 1]))]
+    >>> evaluate(nn.Identity(), loader).accuracy
+    1.0
+    """
+    device = device or model_device(model)
+    was_training = model.training
+    model.to(device).eval()
+    classes = classes_of(loader)
+    all_logits, all_targets = [], []
+    for X, y in loader:
+        logits = model(X.to(device))  # (B, K)
+        check_batch(logits, y)
+        check_classes(logits, classes)
+        all_logits.append(logits.float().cpu())
+        all_targets.append(y)
+    model.train(was_training)
+    if not all_logits:
+        raise ValueError("the loader is empty: there is nothing to evaluate")
+    logits, targets = torch.cat(all_logits), torch.cat(all_targets)
+    loss = F.cross_entropy(logits, targets).item()
+    return Evaluation(loss, targets, logits.argmax(1), logits.softmax(1), classes)
+
+
+def model_device(model: nn.Module) -> torch.device:
+    """Return the device of the model's first parameter (the CPU if it has none)."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def mcnemar(first: Evaluation, second: Evaluation) -> tuple[int, int, float]:
+    """Compare two models on the same samples with McNemar's exact test.
+
+    Only samples on which exactly one of them is right say anything about the difference.
+    Source: McNemar (1947), *Psychometrika* 12(2).
+
+    Returns
+    -------
+    only_first, only_second : int
+        Samples that only the first, or only the second model got right.
+    p_value : float
+        Probability of a split at least as uneven if both were equally good.
+
+    Raises
+    ------
+    ValueError
+        If the two were not evaluated on the same samples.
+
+    Examples
+    --------
+    >>> y, odds = torch.zeros(8, dtype=torch.long), torch.zeros(8, 2)
+    >>> good, bad = Evaluation(0.0, y, y, odds), Evaluation(0.0, y, 1 - y, odds)
+    >>> mcnemar(good, bad)
+    (8, 0, 0.0078125)
+    """
+    from scipy.stats import binomtest
+
+    if not torch.equal(first.targets, second.targets):
+        raise ValueError("the two evaluations hold different samples, or another order of them")
+    only_first = int((first.correct & ~second.correct).sum())
+    only_second = int((second.correct & ~first.correct).sum())
+    differing = only_first + only_second
+    p_value = binomtest(only_first, differing).pvalue if differing else 1.0
+    return only_first, only_second, float(p_value)

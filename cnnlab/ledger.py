@@ -1,0 +1,120 @@
+"""What a network costs: layers, shapes, parameters."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Summary", "summary"]
+
+_RULE = "=" * 64
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A table of layers with totals that count every parameter once.
+
+    Attributes
+    ----------
+    table : str
+        One line a layer: type, output shape, parameters.
+    total, trainable : int
+        Numbers of parameters, shared ones counted once.
+    note : str
+        Why the table is not torchsummary's, if it is not.
+    """
+
+    table: str
+    total: int
+    trainable: int
+    note: str = ""
+
+    def __str__(self) -> str:
+        totals = (
+            f"Parameters: {self.total:,}, of which trainable: {self.trainable:,}; "
+            f"as float32: {self.total * 4 / 2**20:.1f} MiB"
+        )
+        rule = "=" * max(map(len, self.table.splitlines()))
+        return "\n".join(filter(None, [self.table, rule, totals, self.note]))
+
+
+def summary(model: nn.Module, input_size: tuple[int, ...]) -> Summary:
+    """List the layers of a model with torchsummary, without its side effects.
+
+    torchsummary wants a CUDA device, changes BatchNorm statistics, uses up random numbers, leaves
+    its hooks in place when it fails and counts shared layers twice. Here it gets a copy on the
+    CPU in eval mode; the totals come from the parameters themselves.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network with one tensor as input; it is not changed.
+    input_size : tuple of int
+        Shape of one sample without the batch: (channels, height, width).
+
+    Raises
+    ------
+    ValueError
+        If the model cannot take an input of that size.
+
+    Examples
+    --------
+    >>> from cnnlab import LeNet5
+    >>> print(summary(LeNet5(), (1, 28, 28)).total)
+    61706
+    """
+    parameters = list(model.parameters())  # each tensor once, however often it is shared
+    note = ""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        try:
+            table = _torchsummary_table(_copy(model), input_size)
+        except Exception as error:  # it fails in many ways; see the docstring
+            note = f"(own table: torchsummary failed with {type(error).__name__})"
+            table = _own_table(_copy(model), input_size)
+    return Summary(
+        table,
+        sum(p.numel() for p in parameters),
+        sum(p.numel() for p in parameters if p.requires_grad),
+        note,
+    )
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    return copy.deepcopy(model).to("cpu").eval()
+
+
+def _torchsummary_table(model: nn.Module, input_size: tuple[int, ...]) -> str:
+    import torchsummary
+
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        torchsummary.summary(model, input_size, device="cpu")
+    header, layers, *_ = text.getvalue().split(_RULE)  # its totals follow; ours are right
+    return header.strip("-\n") + f"\n{_RULE}{layers.rstrip()}"
+
+
+def _own_table(model: nn.Module, input_size: tuple[int, ...]) -> str:
+    """Record every layer without children while one batch passes through."""
+    rows = [("Layer (type)", "Output Shape", "Param #")]
+
+    def note(name: str, layer: nn.Module, output: object) -> None:
+        shape = [-1, *output.shape[1:]] if isinstance(output, Tensor) else type(output).__name__
+        own = sum(p.numel() for p in layer.parameters())
+        rows.append((f"{name} ({type(layer).__name__})", str(shape), f"{own:,}"))
+
+    for name, layer in model.named_modules():
+        if not any(layer.children()):
+            layer.register_forward_hook(lambda m, _, output, name=name: note(name, m, output))
+    try:
+        model(torch.zeros(2, *input_size))
+    except Exception as error:
+        raise ValueError(
+            f"{type(model).__name__} cannot take an input of size {tuple(input_size)}: {error}"
+        ) from error
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(f"{t:>{w}}" for t, w in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join([lines[0], "=" * len(lines[0]), *lines[1:]])
