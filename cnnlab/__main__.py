@@ -1,0 +1,167 @@
+"""The command line: ``cnnlab run | lab | fetch | doctor``, also ``python -m cnnlab``.
+
+Each command imports what it needs when it is used, so that the help appears at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+
+from cnnlab import __version__, series
+
+FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
+
+
+def run(args: argparse.Namespace) -> int:
+    """Execute notebooks into pages."""
+    notebooks = series.find_notebooks(args.notebooks)
+    from cnnlab import report, running
+
+    runs = running.run_notebooks(notebooks, args.output, args.jobs)
+    failed = [run for run in runs if run.state != "ok"]
+    for one in failed:
+        print(f"\n{report.failure(one)}", file=sys.stderr, flush=True)
+    print(f"\n{report.table(runs)}")
+    return FAILED if failed else 0
+
+
+def lab(args: argparse.Namespace) -> int:
+    """Open JupyterLab on the notebooks."""
+    folder = series.notebooks_folder()
+    # Kernels of this interpreter's environment come before others of the same name.
+    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}", *args.extra]
+    if os.name == "posix":
+        os.execv(sys.executable, command)  # JupyterLab handles Ctrl-C by itself
+    return subprocess.call(command)
+
+
+def fetch(args: argparse.Namespace) -> int:
+    """Download data and weights, or list them."""
+    from cnnlab import catalogue
+
+    if args.list or not (args.names or args.all):
+        print(catalogue.listing())
+        return 0
+    names = catalogue.everything() if args.all else args.names
+    return 0 if catalogue.fetch_all(names) else FAILED
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Look for what is wrong."""
+    from cnnlab import doctor as checks
+
+    return 0 if checks.examine() else FAILED
+
+
+def positive(text: str) -> int:
+    """Read a whole number above zero."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe all commands to argparse."""
+    parser = argparse.ArgumentParser(
+        prog="cnnlab", description="Teaching notebooks on convolutional neural networks."
+    )
+    parser.add_argument("--version", action="version", version=f"cnnlab {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+
+    command = commands.add_parser("run", help="execute the notebooks and write them as web pages")
+    command.set_defaults(function=run)
+    command.add_argument(
+        "notebooks",
+        nargs="*",
+        metavar="NOTEBOOK",
+        help="a path, or a short name such as 09 or afternoon (default: the whole series)",
+    )
+    command.add_argument(
+        "--jobs", type=positive, default=1, metavar="N", help="run N notebooks at once"
+    )
+    command.add_argument(
+        "--output", type=Path, default=Path("build"), metavar="FOLDER", help="default: build"
+    )
+
+    command = commands.add_parser(
+        "lab",
+        help="open JupyterLab on the notebooks",
+        epilog="Other options go on to JupyterLab: cnnlab lab --no-browser",
+    )
+    command.set_defaults(function=lab)
+
+    command = commands.add_parser("fetch", help="download data and weights ahead of class")
+    command.set_defaults(function=fetch)
+    command.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="data, or weights such as resnet18; without a name, list what there is",
+    )
+    command.add_argument("--all", action="store_true", help="everything that the lessons can use")
+    command.add_argument("--list", action="store_true", help="list and download nothing")
+
+    command = commands.add_parser(
+        "doctor", help="check this machine, and say what to do about what is wrong"
+    )
+    command.set_defaults(function=doctor)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return the exit status: 0, 1 for a failure, 2 for wrong use."""
+    parser = build_parser()
+    args, extra = parser.parse_known_args(argv)
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        return WRONG_USE
+    args.extra = [argument for argument in extra if argument != "--"]
+    if args.extra and args.command != "lab":
+        parser.error(f"unrecognized arguments: {' '.join(args.extra)}")
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _perform(args, parser)
+    except KeyboardInterrupt:
+        kernels = "; no kernel is left running" if args.command == "run" else ""
+        status, message = INTERRUPTED, f"interrupted{kernels}"
+    except series.UnknownName as error:
+        status, message = WRONG_USE, str(error)
+    except ModuleNotFoundError as error:
+        if (error.name or "cnnlab").startswith("cnnlab"):
+            raise
+        status, message = FAILED, f"the package {error.name} is missing; install cnnlab again"
+    except OSError as error:
+        status, message = FAILED, str(error)
+    print(f"cnnlab {args.command}: {message}", file=sys.stderr)
+    return status
+
+
+def _perform(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Make the paths in the environment absolute, then run the command.
+
+    Kernels start in the notebook's own folder, where a relative path means something else.
+    """
+    from cnnlab import storage
+
+    if args.command != "doctor":  # it reports a wrong setting among all else
+        try:
+            os.environ.update(storage.absolute_environment())
+        except (ValueError, storage.DownloadError) as error:
+            parser.error(str(error))
+    return args.function(args)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Let SIGTERM clean up as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""Turn an executed notebook into one HTML file that needs no other file.
+
+Pictures and styles are inside; only formulas still ask a public server for MathJax.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from copy import deepcopy
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+from jinja2 import DictLoader
+from nbconvert import HTMLExporter
+
+__all__ = ["static_widgets", "write_page"]
+
+# nbconvert's page, less the scripts that it would load from other servers for widgets and
+# diagrams; lines short enough to read; folded cells (jupyter.source_hidden) folded here too.
+TEMPLATE = """{% extends 'lab/index.html.j2' %}
+{% block html_head_js_requirejs %}{% endblock %}
+{% block html_head_js_mermaidjs %}{% endblock %}
+{% block jupyter_widgets %}{% endblock %}
+{% block html_head_css %}<style>
+body.jp-Notebook { max-width: 64rem; margin: 0 auto; }
+.jp-InputArea summary { font: 14px sans-serif; padding: 5px 0; cursor: pointer; }
+</style>{% endblock %}
+{% block input %}
+{% if cell.metadata.get("jupyter", {}).get("source_hidden") %}
+<details><summary>{{ cell.source.split("\n")[0] | replace("#@title", "") | e }}</summary>
+{{ super() }}</details>
+{% else %}{{ super() }}{% endif %}
+{% endblock %}"""
+WIDGET = "application/vnd.jupyter.widget-view+json"
+WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+WIDGET_NOTE = "(interactive: open the notebook to use it)"
+
+
+def write_page(notebook: Any, source: Path, folder: Path) -> Path:
+    """Write `notebook`, read from `source` and executed, as a page in `folder`.
+
+    The page appears all at once or not at all; an older one is replaced.
+
+    Returns
+    -------
+    Path
+        The page: the name of the notebook, ending in ``.html``.
+
+    Raises
+    ------
+    OSError
+        When the page cannot be written.
+    """
+    exporter = HTMLExporter(
+        template_file="cnnlab.html.j2",
+        extra_loaders=[DictLoader({"cnnlab.html.j2": TEMPLATE})],
+        embed_images=True,
+    )
+    resources = {"metadata": {"name": source.stem, "path": str(source.parent)}}
+    page, _ = exporter.from_notebook_node(static_widgets(notebook), resources)
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{source.stem}.html"
+    handle, draft = tempfile.mkstemp(dir=folder, prefix=f".{source.stem}-", suffix=".html")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(page)
+        os.chmod(draft, 0o644)  # drafts are private, pages are to be read
+        os.replace(draft, target)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
+    return target
+
+
+def static_widgets(notebook: Any) -> Any:
+    """Return a copy of `notebook` in which each widget has become the text that it shows.
+
+    A page has no kernel to move a slider for, and drawing a mere progress bar would take
+    scripts from other servers.
+    """
+    notebook = deepcopy(notebook)
+    widgets = notebook.metadata.pop("widgets", {})
+    models = widgets.get(WIDGET_STATE, {}).get("state", {})
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if WIDGET in data:
+                text = _text(data.pop(WIDGET).get("model_id", ""), models)
+                data["text/plain"] = text or WIDGET_NOTE
+    return notebook
+
+
+def _text(model_id: str, models: dict[str, Any]) -> str:
+    """Join the words of a widget and of those inside it: ``100% 5/5 [00:03<00:00]``."""
+    model = models.get(model_id, {})
+    state = model.get("state", {})
+    if model.get("model_name") in ("HTMLModel", "LabelModel"):
+        return unescape(re.sub(r"<[^>]*>", "", state.get("value", ""))).strip()
+    inner = [child.removeprefix("IPY_MODEL_") for child in state.get("children", [])]
+    return " ".join(filter(None, (_text(child, models) for child in inner)))
