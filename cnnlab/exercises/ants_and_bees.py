@@ -1,0 +1,172 @@
+"""Exercises of lesson 09: a baseline, learning rates for parameter groups, Wilson's interval."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnnlab.exercises.engine import Cases, ExerciseError, Mistakes, exercise
+
+__all__ = ["majority_baseline", "parameter_groups", "wilson_interval"]
+
+
+def labels_of_two_sets(generator: torch.Generator) -> Cases:
+    """Yield (train_labels, test_labels), without ties for the most frequent label."""
+    yield torch.tensor([0, 0, 1]), torch.tensor([1, 1, 0, 1])
+    for counts in [((9, 20), (30, 11)), ((5, 12, 8), (7, 9, 14))]:
+        labels = [torch.arange(len(n)).repeat_interleave(torch.tensor(n)) for n in counts]
+        yield tuple(x[torch.randperm(len(x), generator=generator)] for x in labels)
+
+
+def mistaken_baselines(train: Tensor, test: Tensor) -> Mistakes:
+    """Return diagnosis -> the wrong answer that earns it."""
+    majority = train.bincount().argmax()
+    hits = (test == majority).sum()
+    chosen_on_test = test.bincount().max() / len(test)
+    measured_on_train = train.bincount().max() / len(train)
+    return {
+        "you took the most frequent *test* label: choose it in the training labels": chosen_on_test,
+        "you measured on the training labels; measure on the test labels": measured_on_train,
+        "1/classes is guessing; here one class is always predicted": 1 / (train.max() + 1),
+        "this is a percentage: give a fraction between 0 and 1": 100 * hits / len(test),
+        "this is the number of hits: divide it by the number of test labels": hits,
+        "this is the majority class: how often is it right on the test labels?": majority,
+    }
+
+
+@exercise(
+    cases=labels_of_two_sets,
+    mistakes=mistaken_baselines,
+    hints=[
+        "Which labels may you look at when you choose the class, and which when you count hits?",
+        "labels.bincount() counts every class; .argmax() of that is the most frequent one.",
+        "Compare test_labels with that class: the mean of the matches is the accuracy.",
+    ],
+    takeaway="a network must beat this before it has learned anything about insects",
+)
+def majority_baseline(train_labels: torch.Tensor, test_labels: torch.Tensor) -> float:
+    """Return the test accuracy of always predicting the most frequent training label."""
+    majority = train_labels.bincount().argmax()
+    return (test_labels == majority).float().mean().item()
+
+
+def small_networks(generator: torch.Generator) -> Cases:
+    """Yield (model, head_name, lr, …); one layer is called almost like the head, one is frozen."""
+    yield nn.ModuleDict({name: nn.Linear(2, 2) for name in ("conv", "fc")}), "fc", 0.1
+    yield nn.ModuleDict({name: nn.Linear(2, 2) for name in ("conv", "fc")}), "fc", 0.1, 0.5
+    yield nn.ModuleDict({name: nn.Linear(2, 2) for name in ("conv", "fc_in", "fc")}), "fc", 0.01
+    model = nn.ModuleDict({name: nn.Linear(2, 2) for name in ("frozen", "conv", "fc")})
+    model["frozen"].requires_grad_(False)
+    yield model, "fc", 0.1
+
+
+def rate_of_each_parameter(groups: Any, model: nn.Module, *_: Any) -> dict[str, Any]:
+    """Return parameter name -> learning rate, or a list of rates when several groups hold it."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    rates: dict[str, list[float]] = {}
+    for group in groups:
+        if not isinstance(group, dict) or not {"params", "lr"} <= group.keys():
+            raise ExerciseError('each of the two groups is a dict with the keys "params" and "lr"')
+        for parameter in group["params"]:
+            if id(parameter) not in names:
+                raise ExerciseError('"params" holds the model\'s parameters, not names or copies')
+            rates.setdefault(names[id(parameter)], []).append(group["lr"])
+    return {name: sorted(found) if found[1:] else found[0] for name, found in rates.items()}
+
+
+def groups(backbone: list, backbone_lr: float, head: list, head_lr: float) -> list[dict]:
+    """Return the two groups as torch.optim takes them."""
+    return [{"params": backbone, "lr": backbone_lr}, {"params": head, "lr": head_lr}]
+
+
+def mistaken_groups(model: nn.Module, head_name: str, lr: float, factor: float = 0.1) -> Mistakes:
+    """Return diagnosis -> the wrong answer that earns it."""
+    trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    frozen = [p for p in model.parameters() if not p.requires_grad]
+    body = [p for name, p in trainable if not name.startswith(f"{head_name}.")]
+    head = [p for name, p in trainable if name.startswith(f"{head_name}.")]
+    unlike_head = [p for name, p in trainable if not name.startswith(head_name)]
+    like_head = [p for name, p in trainable if name.startswith(head_name)]
+    small, large = lr * factor, lr / factor
+    return {
+        "both rates are the same; a pretrained backbone needs less": groups(body, lr, head, lr),
+        "the rates are swapped: small steps for the backbone": groups(body, lr, head, small),
+        "you divided by backbone_factor: multiply, to make the steps small": groups(
+            body, large, head, lr
+        ),
+        "0.1 is built in: use the argument backbone_factor": groups(body, lr * 0.1, head, lr),
+        "a frozen parameter is in a group": groups(body + frozen, small, head, lr),
+        "the head is in both groups, which torch refuses": groups(body + head, small, head, lr),
+        "fc_in is no part of fc: compare with 'fc.'": groups(unlike_head, small, like_head, lr),
+        "the head is in no group and would never learn. Did you loop twice over "
+        "model.named_parameters()? It is empty after the first loop": groups(body, small, [], lr),
+    }
+
+
+@exercise(
+    cases=small_networks,
+    normalise=rate_of_each_parameter,
+    mistakes=mistaken_groups,
+    hints=[
+        "model.named_parameters() gives (name, parameter); the head's names begin with head_name.",
+        'A group is a dict: {"params": [...], "lr": ...}. Here there are two.',
+        "The head is new and learns at lr; the backbone knows a lot already: lr * backbone_factor.",
+        'Look for f"{head_name}." with its dot, and leave out what has requires_grad=False.',
+    ],
+    takeaway="torch.optim takes this list in place of model.parameters()",
+)
+def parameter_groups(
+    model: torch.nn.Module, head_name: str, lr: float, backbone_factor: float = 0.1
+) -> list[dict]:
+    """Return two optimiser groups: the backbone at lr * backbone_factor and the head at lr."""
+    trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    backbone = [p for name, p in trainable if not name.startswith(f"{head_name}.")]
+    head = [p for name, p in trainable if name.startswith(f"{head_name}.")]
+    return [{"params": backbone, "lr": lr * backbone_factor}, {"params": head, "lr": lr}]
+
+
+def scores(generator: torch.Generator) -> Cases:
+    """Yield (correct, total, …), with none and all correct, where Wald's interval has no width."""
+    yield from [(8, 10), (0, 10), (10, 10), (143, 153), (8, 10, 1.0), (90, 100, 2.576)]
+
+
+def mistaken_intervals(correct: int, total: int, z: float | None = None) -> Mistakes:
+    """Return diagnosis -> the wrong answer that earns it."""
+
+    def interval(z: float, z2: float, root: float = 0.5, centre: float | None = None) -> Any:
+        shrink = 1 + z2 / total
+        half = z / shrink * (p * (1 - p) / total + z2 / (4 * total**2)) ** root
+        centre = (p + z2 / (2 * total)) / shrink if centre is None else centre
+        return centre - half, centre + half
+
+    p, one_sided, z = correct / total, z or 1.645, z or 1.96
+    wald = z * (p * (1 - p) / total) ** 0.5
+    low, high = interval(z, z**2)
+    return {
+        "this is Wald's interval: 0 of 10 gets no width, as if certain": (p - wald, p + wald),
+        "only the width is Wilson's: move the centre from p to ½": interval(z, z**2, centre=p),
+        "a square is missing: where Wilson has z², you have z": interval(z, z),
+        "the square root is missing: this half width is a variance": interval(z, z**2, root=1),
+        "these are percentages: give fractions between 0 and 1": (100 * low, 100 * high),
+        "1.645 is one-sided; 95 % with two ends is z = 1.96": interval(one_sided, one_sided**2),
+        "1.96 is built in: use the argument z": interval(1.96, 1.96**2),
+    }
+
+
+@exercise(
+    cases=scores,
+    mistakes=mistaken_intervals,
+    hints=[
+        "With p = correct / total, the centre is (p + z² / 2n) / (1 + z² / n): pulled towards ½.",
+        "The half width is z / (1 + z² / n) · √(p (1 − p) / n + z² / 4n²).",
+    ],
+    takeaway="even 0 of 10 leaves room up to 28 %, where Wald's interval has no width at all",
+)
+def wilson_interval(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
+    """Return Wilson's score interval (low, high) for correct of total (Wilson 1927, JASA 22)."""
+    p, shrink = correct / total, 1 + z**2 / total
+    centre = (p + z**2 / (2 * total)) / shrink
+    half = z / shrink * (p * (1 - p) / total + z**2 / (4 * total**2)) ** 0.5
+    return centre - half, centre + half
