@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -78,9 +79,10 @@ class Evaluation:
         from pycm import ConfusionMatrix
 
         indices = list(range(self.probabilities.shape[1]))
-        matrix = ConfusionMatrix(
-            self.targets.tolist(), self.predictions.tolist(), classes=indices
-        )  # pycm takes lists, not tensors
+        targets, predictions = self.targets.tolist(), self.predictions.tolist()  # pycm wants lists
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a class that never occurs is no error
+            matrix = ConfusionMatrix(targets, predictions, classes=indices)
         if self.classes:
             matrix.relabel(dict(zip(indices, self.classes, strict=True)), sort=False)
         return matrix

@@ -98,9 +98,7 @@ def train_epoch(
     for X, y in watch(loader):
         X, y = X.to(device), y.to(device)
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            y_hat = forward(model, X)  # logits (B, K)
-        if count == 0:
-            check_classes(y_hat, classes_of(loader))
+            y_hat = forward(model, X, loader)  # logits (B, K)
         loss = cross_entropy(y_hat.float(), y)
         optimizer.zero_grad()
         loss.backward()
@@ -108,15 +106,20 @@ def train_epoch(
         total_loss += loss.detach() * len(y)  # a sum over samples: batches may differ in size
         correct += (y_hat.argmax(dim=1) == y).sum()
         count += len(y)
+    return mean_of(total_loss, count), mean_of(correct, count)
+
+
+def mean_of(total: Tensor, count: int) -> float:
+    """Divide by the number of samples, of which there must be some."""
     if count == 0:
         raise ValueError("the loader is empty: there is nothing to train on")
-    return float(total_loss) / count, float(correct) / count
+    return float(total) / count
 
 
-def forward(model: nn.Module, X: Tensor) -> Tensor:
-    """Return the logits; say what to do when BatchNorm meets a batch of a single value."""
+def forward(model: nn.Module, X: Tensor, loader: Loader) -> Tensor:
+    """Return the logits, as many as the data have classes; explain BatchNorm's usual complaint."""
     try:
-        return model(X)
+        logits = model(X)
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
@@ -124,6 +127,8 @@ def forward(model: nn.Module, X: Tensor) -> Tensor:
             f"BatchNorm cannot normalise a batch of {len(X)} image(s) with one value a channel: "
             "use a batch size of 2 or more, and drop_last=True if the last batch is left with one"
         ) from error
+    check_classes(logits, classes_of(loader))
+    return logits
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ def test_a_checkpoint_of_another_shape_says_what_differs(tmp_path):
     save_checkpoint(path, {"model": nn.Linear(2, 3).state_dict()})
     with pytest.raises(CheckpointError, match=r"'weight' has shape \(3, 2\), the model's \(2, 2\)"):
         load_checkpoint(path, nn.Linear(2, 2))
-    with pytest.raises(CheckpointError, match="has no '0.weight'"):
+    with pytest.raises(CheckpointError, match=r"has no '0\.weight'"):
         load_checkpoint(path, nn.Sequential(nn.Linear(2, 3)))
 
 
@@ -96,7 +96,7 @@ def test_every_generator_is_restored():
     def draw():
         return (
             random.random(),
-            np.random.rand(),
+            np.random.rand(),  # noqa: NPY002
             torch.rand(1).item(),
             torch.rand(1, generator=generator).item(),
         )

@@ -1,0 +1,81 @@
+"""Seeds, devices and number types."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from cnnlab import get_device, set_seed, versions
+from cnnlab.runtime import fast_dtype
+
+
+def draw():
+    return random.random(), np.random.rand(), torch.rand(2).tolist()  # noqa: NPY002
+
+
+def test_every_generator_starts_again():
+    set_seed(7)
+    first = draw()
+    assert draw() != first
+    set_seed(7)
+    assert draw() == first
+    set_seed(8)
+    assert draw() != first
+
+
+def test_the_returned_generator_shuffles_the_same_way():
+    orders = [torch.randperm(10, generator=set_seed(3)).tolist() for _ in range(2)]
+    assert orders[0] == orders[1]
+
+
+def test_cudnn_stays_on_and_is_told_to_be_deterministic():
+    set_seed(0)
+    assert torch.backends.cudnn.enabled
+    assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
+    assert torch.are_deterministic_algorithms_enabled()
+
+
+def test_an_operation_without_deterministic_algorithm_does_not_stop_the_lesson():
+    set_seed(0)
+    pooled, where = torch.nn.functional.max_pool2d(torch.rand(1, 1, 4, 4), 2, return_indices=True)
+    with pytest.warns(UserWarning, match="deterministic"):
+        torch.nn.functional.max_unpool2d(pooled, where, 2)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_outside_the_range(seed):
+    with pytest.raises(ValueError, match="must lie between"):
+        set_seed(seed)
+
+
+def test_one_line_says_which_device(capsys):
+    device = get_device()
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1 and str(device) in out
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "mps", "toaster", "xpu"])
+def test_a_device_that_is_not_here(name):
+    if name == "mps" and torch.backends.mps.is_available():
+        pytest.skip("this machine has MPS")
+    with pytest.raises(ValueError, match="here you have"):
+        get_device(name)
+
+
+def test_prefer_overrides(capsys):
+    assert get_device("cpu") == torch.device("cpu")
+
+
+def test_fast_dtype_is_one_that_the_device_can_multiply():
+    dtype = fast_dtype(torch.device("cpu"))
+    if dtype is not None:
+        a = torch.rand(4, 4, dtype=dtype)
+        assert (a @ a).dtype == dtype
+    assert fast_dtype(torch.device("mps")) is None
+
+
+def test_versions_names_what_is_asked_for():
+    assert torch.__version__ in versions() and np.__version__ in versions("numpy")

@@ -1,0 +1,100 @@
+"""Transfer: heads, freezing, features once, and an audit that finds the usual slips."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from cnnlab import (
+    TinyResNet,
+    extract_features,
+    freeze,
+    freeze_audit,
+    load_ants_and_bees,
+    load_backbone,
+    replace_head,
+    training_mode,
+)
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return load_backbone("tiny_resnet")
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_ants_and_bees("drawn", image_size=48)
+
+
+def test_features_are_what_the_head_receives(backbone, data):
+    features = extract_features(backbone, data, fast=False)
+    X = backbone.preprocess(data.test.inputs[:5])
+    with torch.inference_mode():
+        wanted = backbone.model(X)
+        got = backbone.model.fc(features.test.inputs[:5])
+    assert torch.allclose(wanted, got, atol=1e-4)
+    assert features.test.inputs.shape == (len(data.test), backbone.num_features)
+    assert torch.equal(features.test.labels, data.test.labels)
+    assert features.classes == data.classes and "drawn" in features.source
+
+
+def test_extracting_leaves_the_backbone_as_it_was(backbone, data):
+    before = {name: tensor.clone() for name, tensor in backbone.model.state_dict().items()}
+    extract_features(backbone, data)
+    after = backbone.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert isinstance(backbone.model.fc, nn.Linear)
+
+
+def test_every_image_goes_through_the_backbone_once(backbone, data):
+    seen = 0
+
+    def count(module, inputs):
+        nonlocal seen
+        seen += len(inputs[0])
+
+    hook = backbone.model.conv1.register_forward_pre_hook(count)
+    try:
+        extract_features(backbone, data)
+    finally:
+        hook.remove()
+    assert seen == len(data.train) + len(data.val) + len(data.test)
+
+
+def test_fast_features_are_nearly_the_same(backbone, data):
+    exact = extract_features(backbone, data, fast=False).val.inputs
+    fast = extract_features(backbone, data, fast=True).val.inputs
+    assert torch.nn.functional.cosine_similarity(exact, fast).min() > 0.99
+
+
+def test_only_the_named_modules_learn():
+    model = freeze(TinyResNet(2), ["layer4", "fc"])
+    learning = {n.split(".")[0] for n, p in model.named_parameters() if p.requires_grad}
+    assert learning == {"layer4", "fc"}
+    assert not any(p.requires_grad for p in freeze(model, []).parameters())
+    with pytest.raises(ValueError, match=r"no module is called layer9; .*layer4"):
+        freeze(model, ["layer9"])
+
+
+def test_a_head_needs_an_output():
+    with pytest.raises(ValueError, match="at least one"):
+        replace_head(TinyResNet(), 0)
+
+
+def test_the_audit_is_silent_when_all_is_well():
+    model = training_mode(freeze(TinyResNet(2)))
+    audit = freeze_audit(model, torch.optim.SGD(model.fc.parameters(), lr=0.1))
+    assert audit.findings == [] and audit.trainable == audit.held == 514
+
+
+def test_the_audit_finds_each_slip():
+    model = freeze(TinyResNet(200))
+    old = torch.optim.SGD(model.fc.parameters(), lr=0.1)
+    replace_head(model, 2)
+    findings = " ".join(freeze_audit(model.eval(), old).findings)
+    assert "old head" in findings and "fc.weight" in findings and "BatchNorm" not in findings
+    everything = torch.optim.SGD(freeze(model).parameters(), lr=0.1)
+    assert "frozen but in the optimiser" in str(freeze_audit(model, everything))
+    assert "BatchNorm in training mode" in str(freeze_audit(model.train()))
