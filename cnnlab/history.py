@@ -41,6 +41,14 @@ class History:
     def __len__(self) -> int:
         return len(self.records)
 
+    def __str__(self) -> str:
+        text = f"{len(self)} epochs in {self.seconds:.1f} s, {self.ending}"
+        if self.best_epoch is not None:
+            text += f"; kept the weights of epoch {self.best_epoch + 1}"
+        if "val_accuracy" in self.best:
+            text += f", with a validation accuracy of {self.best['val_accuracy']:.3f}"
+        return text
+
     @property
     def seconds(self) -> float:
         """Time of all epochs together."""

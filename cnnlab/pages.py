@@ -26,11 +26,13 @@ TEMPLATE = """{% extends 'lab/index.html.j2' %}
 {% block jupyter_widgets %}{% endblock %}
 {% block html_head_css %}<style>
 body.jp-Notebook { max-width: 64rem; margin: 0 auto; }
+.jp-OutputArea-output .highlight pre { font: 13px/1.4 monospace; }
+.jp-OutputArea-output summary,
 .jp-InputArea summary { font: 14px sans-serif; padding: 5px 0; cursor: pointer; }
 </style>{% endblock %}
 {% block input %}
 {% if cell.metadata.get("jupyter", {}).get("source_hidden") %}
-<details><summary>{{ cell.source.split("\n")[0] | replace("#@title", "") | e }}</summary>
+<details><summary>{{ cell.source.split("\n")[0].split("@title")[-1] | e }}</summary>
 {{ super() }}</details>
 {% else %}{{ super() }}{% endif %}
 {% endblock %}"""

@@ -22,26 +22,12 @@ from torch import Tensor
 from cnnlab.evaluation import Evaluation
 from cnnlab.history import History
 from cnnlab.progress import in_notebook
+from cnnlab.style import COLOURS, styled
 
 __all__ = [
-    "COLOURS", "describe", "plot_confusion", "plot_feature_maps", "plot_filters", "plot_history",
+    "describe", "plot_confusion", "plot_feature_maps", "plot_filters", "plot_history",
     "plot_intervals", "show_images", "show_source",
 ]  # fmt: skip
-
-# Okabe and Ito's palette (2008), which colour-blind people can tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-
-_STYLE = {
-    "font.size": 12,
-    "axes.titlesize": 13,
-    "axes.labelsize": 12,
-    "legend.fontsize": 12,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.prop_cycle": plt.cycler(color=COLOURS),
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
-}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,7 +38,7 @@ def _styled(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        with plt.rc_context(_STYLE):
+        with styled():
             return function(*args, **kwargs)
 
     return wrapper
@@ -62,12 +48,12 @@ def _axes(ax: Axes | None, width: float, height: float) -> Axes:
     return ax if ax is not None else plt.subplots(figsize=(width, height))[1]
 
 
-def describe(drawing: Axes | Figure, text: str) -> None:
+def describe(drawing: Axes | np.ndarray | Figure, text: str) -> None:
     """Show a figure with an alternative text for people who cannot see it.
 
     Parameters
     ----------
-    drawing : Axes or Figure
+    drawing : Axes, array of Axes or Figure
         What a plotting function returned.
     text : str
         One sentence that says what there is to see.
@@ -79,7 +65,8 @@ def describe(drawing: Axes | Figure, text: str) -> None:
     """
     if not text.strip():
         raise ValueError("the alternative text is empty; say in a sentence what there is to see")
-    figure = drawing if isinstance(drawing, Figure) else drawing.get_figure()
+    first = drawing.flat[0] if isinstance(drawing, np.ndarray) else drawing
+    figure = first if isinstance(first, Figure) else first.get_figure()
     if in_notebook():
         from IPython.display import display
 

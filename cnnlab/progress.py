@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
+from cnnlab.style import styled
+
 __all__ = ["LivePlot", "ProgressBar", "Watcher", "in_notebook"]
 
 
@@ -100,17 +102,22 @@ class LivePlot:
             outputs=[canvas], groups=groups, metric_to_name=names, from_step=0, current_step=0
         )
 
+    def _draw(self) -> None:
+        with styled():
+            self.plot.send()
+        self.drawn = self.seen
+
     @staticmethod
     def _finish_axes(ax: Any, group: str, x_label: str) -> None:
-        ax.set(title=group, xlabel=x_label)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(frameon=False)
+        is_loss = group.lower() == "loss"
+        ax.set(xlabel=x_label, ylabel="cross-entropy (nats)" if is_loss else "accuracy")
+        ax.set_ylim(bottom=0, top=None if is_loss else 1.02)
+        ax.legend(loc="upper right" if is_loss else "lower right")
 
     @staticmethod
     def _finish_figure(figure: Any) -> None:
         from matplotlib import pyplot as plt
 
-        figure.tight_layout()
         if in_notebook():
             plt.show()
         plt.close(figure)  # livelossplot leaves its figures open in scripts
@@ -125,10 +132,9 @@ class LivePlot:
         self.plot.update({name: record[name] for name in curves if name in record})
         self.seen += 1
         if self.seen % self.every == 0:
-            self.plot.send()
-            self.drawn = self.seen
+            self._draw()
 
     def close(self) -> None:
         """Draw the last state, unless that was just done."""
         if self.drawn != self.seen:
-            self.plot.send()
+            self._draw()

@@ -16,6 +16,7 @@ import cnnlab.exercises
 from cnnlab.exercises import ants_and_bees as ex
 from cnnlab.exercises.comparison import difference, show
 from cnnlab.exercises.engine import Exercise, ExerciseError, exercise
+from cnnlab.progress import in_notebook
 
 EXERCISES = {
     f"{module.name}.{name}": value
@@ -314,12 +315,15 @@ def test_a_reason_with_not_implemented_is_passed_on(said: Callable) -> None:
     assert "not attempted yet (this operator" in said(ex.majority_baseline, unsupported)
 
 
-def test_in_a_notebook_the_solution_is_highlighted(monkeypatch: Any) -> None:
+def test_in_a_notebook_the_solution_is_folded_and_highlighted(monkeypatch: Any) -> None:
     displayed: list[Any] = []
     monkeypatch.setattr("IPython.get_ipython", lambda: type("Shell", (), {"kernel": None})())
+    assert in_notebook()
     monkeypatch.setattr("IPython.display.display", displayed.append)
     ex.wilson_interval.solution()
-    assert displayed[0].data.startswith("```python\ndef wilson_interval(")
+    page = displayed[0].data
+    assert page.startswith("<details><summary>") and "wilson_interval" in page
+    assert '<span class="k">def</span>' in page
 
 
 @pytest.mark.parametrize(

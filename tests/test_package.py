@@ -26,6 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # From the ground up; a module imports only from floors below its own, or beside it.
 FLOORS = [
     {
+        "style",
         "runtime",
         "places",
         "archives",

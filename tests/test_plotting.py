@@ -22,7 +22,7 @@ from cnnlab import (
     show_images,
     show_source,
 )
-from cnnlab.plotting import COLOURS
+from cnnlab.style import COLOURS
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from cnnlab.exercises.comparison import difference, show
+from cnnlab.progress import in_notebook
 
 SEED = 0
 NOT_ATTEMPTED = "… not attempted yet"
@@ -107,12 +108,12 @@ class Exercise:
         print(f"Hint {self._hints_shown} of {len(self.hints)}: {self.hints[self._hints_shown - 1]}")
 
     def solution(self) -> None:
-        """Show the solution's source: highlighted in a notebook, plain in a terminal."""
-        from IPython import get_ipython
-        from IPython.display import Markdown, display
+        """Show the solution's source: folded and highlighted in a notebook, plain in a terminal."""
+        if in_notebook():
+            from IPython.display import HTML, Code, display
 
-        if hasattr(get_ipython(), "kernel"):
-            display(Markdown(f"```python\n{self.source()}```"))
+            code = Code(self.source(), language="python")._repr_html_()
+            display(HTML(f"<details><summary>Show the solution</summary>{code}</details>"))
         else:
             print(self.source(), end="")
 
