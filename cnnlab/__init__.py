@@ -20,6 +20,8 @@ _MODULE_OF_NAME = {
     "load_ants_and_bees": "datasets",
     "load_image_folder": "datasets",
     "load_mnist": "datasets",
+    "write_image_folder": "folders",
+    "upload_button": "uploads",
     "draw_insects": "insects",
     "augment": "augmentation",
     "Backbone": "backbones",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab import storage
+from cnnlab.downloads import HURRIED, PATIENT, Patience
 from cnnlab.models import TinyResNet
 
 __all__ = [
@@ -143,7 +144,7 @@ def load_backbone(name: str = "auto") -> Backbone:
     """
     if name == "auto":
         try:
-            backbone, how = _load_torchvision("resnet18"), ""
+            backbone, how = _load_torchvision("resnet18", HURRIED), ""  # a class is waiting
         except storage.DownloadError:
             backbone = _load_tiny()
             how = " For ImageNet weights: `cnnlab fetch resnet18`."
@@ -153,12 +154,13 @@ def load_backbone(name: str = "auto") -> Backbone:
     return backbone
 
 
-def fetch_weights(name: str) -> Path:
+def fetch_weights(name: str, patience: Patience = PATIENT) -> Path:
     """Make sure that the weights of a torchvision model are in the data folder."""
     weights = _weights_of(name)
     file = weights.url.rsplit("/", 1)[-1]  # such as resnet18-f37072fd.pth
     digest = file.rsplit("-", 1)[-1].split(".")[0]
-    return storage.download(f"weights/{file}", [weights.url], f"sha256:{digest}")
+    key, known_hash = f"weights/{file}", f"sha256:{digest}"
+    return storage.download(key, [weights.url], known_hash, patience=patience)
 
 
 def _weights_of(name: str) -> Any:
@@ -172,11 +174,11 @@ def _weights_of(name: str) -> Any:
     return models.get_model_weights(name).DEFAULT
 
 
-def _load_torchvision(name: str) -> Backbone:
+def _load_torchvision(name: str, patience: Patience = PATIENT) -> Backbone:
     from torchvision import models
 
     weights = _weights_of(name)
-    path = fetch_weights(name)
+    path = fetch_weights(name, patience)
     model = models.get_model(name)
     model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     recipe = weights.transforms()

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from cnnlab import archives
 from cnnlab.images import read_images
@@ -81,6 +82,33 @@ def load_image_folder(
         _check_enough(parts["train"], classes, min(val_fraction, 1 - val_fraction))
         train, val = divide(parts["train"], val_fraction, seed)
     return ImageData(train, val, test, classes, f"folder: {path}", skipped)
+
+
+def write_image_folder(split: Split, path: str | Path) -> Path:
+    """Write the pictures of a split as PNG files, one folder a class, as `load_image_folder` reads.
+
+    Parameters
+    ----------
+    split
+        uint8 pictures (N, 1 or 3, H, W) with their classes.
+    path
+        The folder to make; files that are there already are replaced.
+
+    Examples
+    --------
+    >>> pictures = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
+    >>> split = Split(pictures, torch.tensor([0, 1, 1, 1]), classes=["cats", "dogs"])
+    >>> folder = write_image_folder(split, tempfile.mkdtemp())
+    >>> sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.png"))
+    ['cats/0.png', 'dogs/1.png', 'dogs/2.png', 'dogs/3.png']
+    """
+    folder = Path(path)
+    for i, (picture, label) in enumerate(zip(split.inputs, split.labels.tolist(), strict=True)):
+        target = folder / split.classes[label]
+        target.mkdir(parents=True, exist_ok=True)
+        pixels = picture.expand(3, -1, -1).permute(1, 2, 0).numpy()  # (H, W, 3)
+        Image.fromarray(pixels).save(target / f"{i}.png")
+    return folder
 
 
 def split_folders(folder: Path) -> dict[str, Path]:

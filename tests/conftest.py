@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,11 @@ from misbehaving_server import MisbehavingServer, running_server
 
 from cnnlab import storage
 from cnnlab.downloads import HURRIED
+
+
+def pytest_configure() -> None:
+    """Make relative paths in the environment absolute: kernels start in the notebook's folder."""
+    os.environ.update(storage.absolute_environment())
 
 
 @pytest.fixture

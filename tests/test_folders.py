@@ -8,9 +8,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
-from cnnlab import load_image_folder
+from cnnlab import Split, load_image_folder, write_image_folder
 
 
 def fill(folder: Path, count: int, colour: str = "red") -> None:
@@ -224,3 +225,12 @@ def test_classes_must_agree_between_splits(ready_made: Path) -> None:
 def test_fractions_lie_between_zero_and_one(pets: Path, name: str, value: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         load_image_folder(pets, 8, **{name: value})
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    pictures = torch.randint(0, 256, (20, 3, 16, 16), dtype=torch.uint8)
+    split = Split(pictures, torch.arange(20) % 2, classes=["oaks", "beeches"])
+    data = load_image_folder(write_image_folder(split, tmp_path / "trees"), image_size=16)
+    assert data.classes == ["beeches", "oaks"]
+    read = torch.cat([part.inputs for part in data.splits().values()])
+    assert {p.numpy().tobytes() for p in read} == {p.numpy().tobytes() for p in pictures}

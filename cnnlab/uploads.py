@@ -1,0 +1,59 @@
+"""A button for your own pictures: upload a zip, and a function is called with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cnnlab.storage import data_folder
+
+__all__ = ["uploaded_file", "upload_button"]
+
+
+def upload_button(function: Callable[[Path], Any]) -> None:
+    """Show an upload button (Jupyter and Colab); what ``function`` prints appears below it.
+
+    Parameters
+    ----------
+    function : callable
+        Is called with the path of the uploaded zip. An error in it is shown like any other,
+        which a bare widget callback would keep to itself.
+    """
+    import ipywidgets
+    from IPython.display import display
+
+    button = ipywidgets.FileUpload(accept=".zip", description="Upload a zip")
+    below = ipywidgets.Output()
+
+    def uploaded(change: dict[str, Any]) -> None:
+        below.clear_output()
+        with below:  # shows output and errors of the callback
+            if change["new"]:
+                function(uploaded_file(change["new"], data_folder() / "uploads"))
+
+    button.observe(uploaded, names="value")
+    display(ipywidgets.VBox([button, below]))
+
+
+def uploaded_file(value: Any, folder: Path) -> Path:
+    """Save the first file of an upload and return its path.
+
+    ipywidgets 8 hands over a tuple of dictionaries, version 7 (on Colab) a dictionary by name.
+    Of the name only the last part is used, so that it cannot lead out of the folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> value = ({"name": "../mine.zip", "content": memoryview(b"PK")},)
+    >>> uploaded_file(value, Path(tempfile.mkdtemp())).name
+    'mine.zip'
+    """
+    if isinstance(value, dict):
+        name, entry = next(iter(value.items()))
+    else:
+        name, entry = value[0]["name"], value[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / Path(name.replace("\\", "/")).name
+    path.write_bytes(bytes(entry["content"]))
+    return path
