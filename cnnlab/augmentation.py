@@ -31,9 +31,9 @@ def draw_views(
     count: int,
     generator: torch.Generator | None = None,
     *,
-    min_area: float = 0.35,
+    min_area: float = 0.6,
     max_stretch: float = 4 / 3,
-    colour: float = 0.3,
+    colour: float = 0.2,
 ) -> Views:
     """Draw random crops with flips, and factors of brightness, contrast and saturation.
 

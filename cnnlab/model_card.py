@@ -31,8 +31,8 @@ from cnnlab.transfer import extract_features, freeze, replace_head
 __all__ = ["fine_tuned", "from_scratch", "frozen", "measure", "top_accuracy"]
 
 # Chosen on the validation photographs; the test photographs were not looked at for it.
-SIZE, BATCH_SIZE, LR, DECAY = 112, 32, 2e-3, 0.05
-SCRATCH_EPOCHS, HEAD_EPOCHS, TUNE_EPOCHS = 24, 100, 16
+SIZE, BATCH_SIZE, LR, DECAY = 112, 32, 1e-3, 0.05
+SCRATCH_EPOCHS, HEAD_EPOCHS, TUNE_EPOCHS = 24, 100, 12
 
 
 def top_accuracy(source: str | Path) -> tuple[float, float, int]:
@@ -78,6 +78,9 @@ def fine_tuned(head: nn.Linear, data: ImageData, seed: int) -> nn.Module:
     model = replace_head(load_backbone("tiny_resnet").model, len(data.classes))
     model.fc.load_state_dict(head.state_dict())  # type: ignore[union-attr, operator]
     freeze(model, ["layer2", "layer3", "layer4", "fc"])
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.requires_grad_(False)  # and so kept in eval mode: see training_mode
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     groups = [
         {"params": [p for name, p in named if not name.startswith("fc.")], "lr": LR / 10},

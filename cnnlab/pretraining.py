@@ -185,7 +185,8 @@ def train_one_epoch(run: Run, images: Tensor, labels: Tensor, epoch: int) -> flo
         for group in run.optimizer.param_groups:
             group["lr"] = settings.learning_rate((epoch + step / steps) / settings.epochs)
         seed = (settings.seed * 1000 + epoch) * 100_000 + step
-        views = draw_views(len(batch), torch.Generator().manual_seed(seed)).share(share)
+        generator = torch.Generator().manual_seed(seed)
+        views = draw_views(len(batch), generator, min_area=0.35, colour=0.3).share(share)
         x = cut_views(images[batch[share]], views, side).to(run.device)
         x = Normalise()(x).contiguous(memory_format=torch.channels_last)
         with autocast(run):

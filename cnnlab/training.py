@@ -239,6 +239,7 @@ def fit(
     finally:
         watcher.close()
         model.load_state_dict(run.best_state)
+        model.to(memory_format=torch.contiguous_format)  # channels-last would surprise later code
     print(_ENDINGS[run.history.ending].format(epochs=len(run.history)), end="")
     return run.history
 

@@ -134,6 +134,12 @@ def test_fast_can_be_switched_off():
     assert set(seen) == {torch.float32}
 
 
+def test_the_model_comes_back_in_the_ordinary_memory_format():
+    model = nn.Sequential(nn.Conv2d(3, 256, 16), nn.Flatten(), nn.Linear(256, 2))
+    fit(model, [(torch.randn(4, 3, 16, 16), torch.arange(4) % 2)], epochs=1)
+    assert all(p.is_contiguous() for p in model.parameters())
+
+
 # -- clean endings ---------------------------------------------------------------------------------
 
 
