@@ -105,6 +105,9 @@ class Run:
         restore_random_state(state["random"], self.loader)
 
 
-def _score(record: dict[str, float]) -> tuple[float, float]:
-    """Rank epochs by validation accuracy, then loss; without validation the last one wins."""
-    return record.get("val_accuracy", 0.0), -record.get("val_loss", 0.0)
+def _score(record: dict[str, float]) -> float:
+    """Rank epochs by validation loss, which is less of a lottery than accuracy on few samples.
+
+    Without validation all are equal, and the last one wins.
+    """
+    return -record.get("val_loss", 0.0)

@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import DictLoader
 from nbconvert import HTMLExporter
 
-__all__ = ["static_widgets", "write_page"]
+__all__ = ["settled", "static_widgets", "write_page"]
 
 # nbconvert's page, less the scripts that it would load from other servers for widgets and
 # diagrams; lines short enough to read; folded cells (jupyter.source_hidden) folded here too.
@@ -87,12 +87,37 @@ def static_widgets(notebook: Any) -> Any:
     widgets = notebook.metadata.pop("widgets", {})
     models = widgets.get(WIDGET_STATE, {}).get("state", {})
     for cell in notebook.cells:
+        if "outputs" in cell:
+            cell.outputs = settled(cell.outputs)
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if WIDGET in data:
                 text = _text(data.pop(WIDGET).get("model_id", ""), models)
                 data["text/plain"] = text or WIDGET_NOTE
     return notebook
+
+
+def settled(outputs: list[Any]) -> list[Any]:
+    """Join what was printed in pieces, and keep of a progress bar only its last state.
+
+    Examples
+    --------
+    >>> stream = {"output_type": "stream", "name": "stdout"}
+    >>> pieces = [stream | {"text": "\\r1/2"}, stream | {"text": "\\r2/2\\n"}]
+    >>> [output["text"] for output in settled(pieces)]
+    ['2/2\\n']
+    """
+    joined: list[Any] = []
+    for output in outputs:
+        last = joined[-1] if joined else {}
+        if output["output_type"] == "stream" and last.get("name") == output["name"]:
+            last["text"] += output["text"]
+        else:
+            joined.append(output)
+    for output in joined:
+        if output["output_type"] == "stream":
+            output["text"] = re.sub(r"[^\n]*\r(?!\n)", "", output["text"])
+    return joined
 
 
 def _text(model_id: str, models: dict[str, Any]) -> str:

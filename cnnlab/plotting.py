@@ -247,7 +247,8 @@ def plot_intervals(
         ax.axvline(baseline, color="grey", ls=":")
         ax.text(baseline, -0.75, "majority class", color="dimgrey", ha="center", va="bottom")
     ax.set_yticks(range(len(evaluations)), list(evaluations))
-    ax.set(xlabel="accuracy on the test set, with 95 % interval", xlim=(None, 1.06))
+    left = min(ax.dataLim.x0, baseline or 1) - 0.08
+    ax.set(xlabel="accuracy on the test set, with 95 % interval", xlim=(left, 1.06))
     ax.set_ylim(len(evaluations) - 0.4, -0.8)
     ax.xaxis.set_major_formatter("{x:.0%}")
     return ax

@@ -262,7 +262,7 @@ def export(run: Run, path: Path, classes: list[str], source: str) -> None:
     """Write the weights as safetensors, with a card that says how they came about."""
     last = run.history[-1]
     card = {
-        "data": f"Tiny-ImageNet ({source})" if "tiny-imagenet" in source else source,
+        "data": "Tiny-ImageNet" if "tiny-imagenet" in source else source,
         "categories": json.dumps(classes),
         "settings": json.dumps(asdict(run.settings)),
         "val_top1": f"{last['top1']:.4f}",

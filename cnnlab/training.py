@@ -162,7 +162,7 @@ def fit(
     checkpoint: str | Path | None = None,
     fast: bool = True,
 ) -> History:
-    """Train a model, and leave it with the weights that were best on the validation set.
+    """Train a model, and leave it with the weights of the lowest validation loss.
 
     Interrupting the cell (or Ctrl-C) ends the training cleanly; so does a loss that is no longer
     a number. In both cases the history and the best weights so far are kept.

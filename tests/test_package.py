@@ -41,7 +41,7 @@ FLOORS = [
     {"backbones", "evaluation"},
     {"training", "transfer"},
     {"plotting"},
-    {"exercises", "pretraining"},
+    {"exercises", "pretraining", "model_card"},
     {"series", "pages", "report", "catalogue"},
     {"running", "doctor"},
     {"__main__"},

@@ -11,7 +11,7 @@ import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from cnnlab.pages import static_widgets, write_page
+from cnnlab.pages import settled, static_widgets, write_page
 
 PICTURE = b"the bytes of a picture"
 
@@ -69,3 +69,11 @@ def test_a_page_that_cannot_be_put_in_its_place_leaves_no_draft(tmp_path: Path) 
     with pytest.raises(OSError):
         write_page(new_notebook(), tmp_path / "x.ipynb", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["x.html"]
+
+
+def test_only_the_last_state_of_a_progress_bar_is_kept() -> None:
+    stream = {"output_type": "stream", "name": "stdout"}
+    outputs = [
+        stream | {"text": text} for text in ("before\n\r 0%", "\r50%", "\r100%\n", "after\n")
+    ]
+    assert [output["text"] for output in settled(outputs)] == ["before\n100%\nafter\n"]
