@@ -24,28 +24,16 @@ from cnnlab.evaluation import Evaluation, evaluate
 from cnnlab.models import TinyResNet
 from cnnlab.pictures import read_pictures
 from cnnlab.places import packaged
+from cnnlab.pretraining import top_accuracy
 from cnnlab.runtime import set_seed
 from cnnlab.training import fit
 from cnnlab.transfer import extract_features, freeze, replace_head
 
-__all__ = ["fine_tuned", "from_scratch", "frozen", "measure", "top_accuracy"]
+__all__ = ["fine_tuned", "from_scratch", "frozen", "measure", "write_card"]
 
 # Chosen on the validation photographs; the test photographs were not looked at for it.
 SIZE, BATCH_SIZE, LR, DECAY = 112, 32, 1e-3, 0.05
 SCRATCH_EPOCHS, HEAD_EPOCHS, TUNE_EPOCHS = 24, 100, 12
-
-
-def top_accuracy(source: str | Path) -> tuple[float, float, int]:
-    """Return top-1, top-5 and the number of pictures of ``val`` in a folder or zip."""
-    backbone = load_backbone("tiny_resnet")
-    pictures, size = read_pictures(source, "val", 64), 500
-    hits = torch.zeros(5)
-    with torch.inference_mode():
-        for x, y in zip(pictures.images.split(size), pictures.labels.split(size), strict=True):
-            ranked = backbone.model(backbone.preprocess(x)).topk(5).indices  # (B, 5)
-            hits += (ranked == y[:, None]).sum(dim=0)
-    top = hits.cumsum(0) / len(pictures.labels)
-    return float(top[0]), float(top[4]), len(pictures.labels)
 
 
 def _train(model: nn.Module, groups: list[dict], data: ImageData, epochs: int, seed: int) -> None:
@@ -127,7 +115,8 @@ def table(title: str, results: dict[str, list[Evaluation]]) -> str:
 def write_card(path: Path, source: str | Path, seeds: Sequence[int], sources: Sequence[str]) -> str:
     """Measure everything, write the card beside the weights, and return it."""
     _, card = read_weights(path)
-    top1, top5, count = top_accuracy(source)
+    pictures = read_pictures(source, "val", 64)
+    top = top_accuracy(load_backbone("tiny_resnet").model, pictures.images, pictures.labels)
     settings = ", ".join(f"{k} {v}" for k, v in json.loads(card["settings"]).items())
     titles = {"photos": "Photographs of ants and bees", "drawn": "Drawn ants and bees"}
     parts = [
@@ -137,8 +126,9 @@ def write_card(path: Path, source: str | Path, seeds: Sequence[int], sources: Se
         f"finished on {card['date']}.",
         f"- **Settings:** {settings}\n- **Repeat it:** `{card['command']}`\n"
         f"- **Licence:** {card['licence']}",
-        f"Top-1 {top1:.2%} and top-5 {top5:.2%} on the {count:,} pictures of its `val` folder, on "
-        "which nothing was tuned: the weights are those of the last epoch.",
+        f"Top-1 {top['top1']:.2%} and top-5 {top['top5']:.2%} on the {len(pictures.labels):,} "
+        "pictures of its `val` folder, on which nothing was tuned: the weights are those of the "
+        "last epoch.",
         f"Transfer at {SIZE} pixels. Validation pictures chose the epoch, and by hand the settings "
         "in `cnnlab/model_card.py`; the test pictures were used once a model.",
         *(table(titles[name], measure(name, seeds)) for name in sources),

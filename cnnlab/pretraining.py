@@ -1,7 +1,7 @@
 """How the embedded backbone was trained: ImageNet in miniature, on one process or several.
 
     python -m cnnlab.pretraining --data tiny-imagenet.zip --epochs 24
-    torchrun --nproc-per-node 2 -m cnnlab.pretraining --data tiny-imagenet.zip --epochs 24
+    torchrun --standalone --nproc-per-node 2 -m cnnlab.pretraining --data tiny-imagenet.zip
 
 The data are a folder or a zip with ``train/<class>/*`` and ``val/<class>/*``. Every random number
 depends on (seed, epoch, step) alone, so a run that was killed continues to the same numbers, and
@@ -30,11 +30,12 @@ from tqdm.auto import tqdm
 
 from cnnlab.augmentation import cut_views, draw_views
 from cnnlab.backbones import Normalise, save_weights
+from cnnlab.evaluation import model_device
 from cnnlab.models import TinyResNet
 from cnnlab.pictures import read_pictures
 from cnnlab.runtime import fast_dtype, set_seed
 
-__all__ = ["Settings", "pretrain"]
+__all__ = ["Settings", "pretrain", "top_accuracy"]
 
 
 @dataclass(frozen=True)
@@ -208,16 +209,17 @@ def train_one_epoch(run: Run, images: Tensor, labels: Tensor, epoch: int) -> flo
 
 
 @torch.inference_mode()
-def validate(run: Run, images: Tensor, labels: Tensor) -> dict[str, float]:
+def top_accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, float]:
     """Return top-1 and top-5 accuracy on pictures (N, 3, H, W), each a share of 1."""
-    model, hits = run.bare_model.eval(), torch.zeros(5)
+    device, best = model_device(model), 5
+    model.eval()
+    hits = torch.zeros(best)
     for x, y in zip(images.split(500), labels.split(500), strict=True):
-        with autocast(run):
-            logits = model(Normalise()(x.to(run.device)))
-        ranked = logits.float().topk(5).indices.cpu()  # (B, 5)
-        hits += (ranked == y[:, None]).sum(dim=0)
+        logits = model(Normalise()(x.to(device))).float().cpu()
+        ranked = logits.topk(min(best, logits.shape[1])).indices  # (B, 5), the likeliest first
+        hits[: ranked.shape[1]] += (ranked == y[:, None]).sum(dim=0)
     top = hits.cumsum(0) / len(labels)
-    return {"top1": float(top[0]), "top5": float(top[4])}
+    return {"top1": float(top[0]), "top5": float(top[-1])}
 
 
 def pretrain(data: str | Path, output: str | Path, settings: Settings) -> list[dict[str, float]]:
@@ -248,7 +250,8 @@ def pretrain(data: str | Path, output: str | Path, settings: Settings) -> list[d
     for epoch in range(len(run.history), settings.epochs):
         start = time.perf_counter()
         loss = train_one_epoch(run, train.images, train.labels, epoch)
-        scores = validate(run, val.images, val.labels)
+        with autocast(run):
+            scores = top_accuracy(run.bare_model, val.images, val.labels)
         run.history.append({"loss": loss, **scores, "seconds": time.perf_counter() - start})
         if run.rank == 0:
             tqdm.write(f"epoch {epoch + 1}: " + json.dumps(run.history[-1]))

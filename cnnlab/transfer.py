@@ -130,7 +130,7 @@ def extract_features(
     --------
     >>> import cnnlab
     >>> data = cnnlab.load_ants_and_bees("drawn", image_size=32)
-    Data: drawn ants and bees...
+    Data: ... drawn ants and bees.
     >>> features = extract_features(cnnlab.load_backbone("tiny_resnet"), data)
     Backbone: tiny_resnet...
     >>> features.test.inputs.shape[1]
@@ -189,7 +189,7 @@ def freeze_audit(model: nn.Module, optimizer: torch.optim.Optimizer | None = Non
     Examples
     --------
     >>> from cnnlab import TinyResNet
-    >>> model = freeze(TinyResNet(num_classes=2))
+    >>> model = freeze(TinyResNet(num_classes=2)).eval()
     >>> print(freeze_audit(model, torch.optim.SGD(model.fc.parameters(), lr=0.1)))
     trainable 514 · frozen 1,230,240 · held by the optimiser 514
     """

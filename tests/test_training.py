@@ -272,6 +272,8 @@ def test_a_terminal_gets_a_progress_bar():
     import pty
 
     script = (
+        "import fcntl, struct, termios; "  # a pseudo-terminal has no size until it is given one
+        "fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 100, 0, 0)); "
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
         "from test_training import *; fit(network(), loader(), loader(seed=1), epochs=2)"
     )
