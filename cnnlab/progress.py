@@ -112,7 +112,7 @@ class LivePlot:
         is_loss = group.lower() == "loss"
         ax.set(xlabel=x_label, ylabel="cross-entropy (nats)" if is_loss else "accuracy")
         ax.set_ylim(bottom=0, top=None if is_loss else 1.02)
-        ax.legend(loc="upper right" if is_loss else "lower right")
+        ax.legend(loc="lower left" if is_loss else "lower right")
 
     @staticmethod
     def _finish_figure(figure: Any) -> None:
