@@ -27,6 +27,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 FLOORS = [
     {
         "style",
+        "upsampling",
+        "grids",
         "runtime",
         "places",
         "archives",
@@ -35,6 +37,7 @@ FLOORS = [
         "augmentation",
         "progress",
         "checkpoints",
+        "distributed",
     },
     {"resources", "downloads", "storage", "images", "splits", "history"},
     {"models", "uploads", "folders", "datasets", "ledger", "pictures"},
