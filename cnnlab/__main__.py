@@ -1,4 +1,4 @@
-"""The command line: ``cnnlab run | lab | fetch | doctor``, also ``python -m cnnlab``.
+"""The command line: ``cnnlab run | slides | lab | fetch | doctor``, also ``python -m cnnlab``.
 
 Each command imports what it needs when it is used, so that the help appears at once.
 """
@@ -12,8 +12,12 @@ import subprocess
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from cnnlab import __version__, series
+
+if TYPE_CHECKING:
+    from cnnlab.running import Writer
 
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
@@ -23,12 +27,37 @@ def run(args: argparse.Namespace) -> int:
     notebooks = series.find_notebooks(args.notebooks)
     from cnnlab import report, running
 
-    runs = running.run_notebooks(notebooks, args.output, args.jobs)
+    runs = running.run_notebooks(notebooks, args.output, args.jobs, args.write())
     failed = [run for run in runs if run.state != "ok"]
     for one in failed:
         print(f"\n{report.failure(one)}", file=sys.stderr, flush=True)
     print(f"\n{report.table(runs)}")
     return FAILED if failed else 0
+
+
+def pages() -> Writer:
+    """Return what makes a page of a notebook."""
+    from cnnlab.pages import write_page
+
+    return write_page
+
+
+def decks() -> Writer:
+    """Return what makes slides of a notebook."""
+    from cnnlab.decks import write_deck
+
+    return write_deck
+
+
+def slides(args: argparse.Namespace) -> int:
+    """Execute notebooks into slides, with an index of them."""
+    status = run(args)
+    from cnnlab.decks import write_index
+
+    found = {path: args.output / f"{path.stem}.html" for path in series.find_notebooks()}
+    there = {notebook: deck for notebook, deck in found.items() if deck.is_file()}
+    print(f"Index: {write_index(there, args.output)}")
+    return status
 
 
 def lab(args: argparse.Namespace) -> int:
@@ -75,20 +104,24 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"cnnlab {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
-    command = commands.add_parser("run", help="execute the notebooks and write them as web pages")
-    command.set_defaults(function=run)
-    command.add_argument(
-        "notebooks",
-        nargs="*",
-        metavar="NOTEBOOK",
-        help="a path, or a short name such as 09 or afternoon (default: the whole series)",
-    )
-    command.add_argument(
-        "--jobs", type=positive, default=1, metavar="N", help="run N notebooks at once"
-    )
-    command.add_argument(
-        "--output", type=Path, default=Path("build"), metavar="FOLDER", help="default: build"
-    )
+    for name, function, write, folder, words in (
+        ("run", run, pages, "build", "web pages"),
+        ("slides", slides, decks, "build/slides", "slides for the lecture hall"),
+    ):
+        command = commands.add_parser(name, help=f"execute the notebooks and write {words}")
+        command.set_defaults(function=function, write=write)
+        command.add_argument(
+            "notebooks",
+            nargs="*",
+            metavar="NOTEBOOK",
+            help="a path, or a short name such as 09 or afternoon (default: the whole series)",
+        )
+        command.add_argument(
+            "--jobs", type=positive, default=1, metavar="N", help="run N notebooks at once"
+        )
+        command.add_argument(
+            "--output", type=Path, default=Path(folder), metavar="FOLDER", help=f"default: {folder}"
+        )
 
     command = commands.add_parser(
         "lab",
@@ -129,7 +162,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _perform(args, parser)
     except KeyboardInterrupt:
-        kernels = "; no kernel is left running" if args.command == "run" else ""
+        kernels = "; no kernel is left running" if args.command in ("run", "slides") else ""
         status, message = INTERRUPTED, f"interrupted{kernels}"
     except series.UnknownName as error:
         status, message = WRONG_USE, str(error)

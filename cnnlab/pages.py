@@ -1,7 +1,4 @@
-"""Turn an executed notebook into one HTML file that needs no other file.
-
-Pictures and styles are inside; only formulas still ask a public server for MathJax.
-"""
+"""Turn an executed notebook into one HTML file that needs no other file and no server."""
 
 from __future__ import annotations
 
@@ -16,7 +13,9 @@ from typing import Any
 from jinja2 import DictLoader
 from nbconvert import HTMLExporter
 
-__all__ = ["settled", "static_widgets", "write_page"]
+from cnnlab.places import packaged
+
+__all__ = ["settled", "static_widgets", "write_page", "write_whole"]
 
 # nbconvert's page, less the scripts that it would load from other servers for widgets and
 # diagrams; lines short enough to read; folded cells (jupyter.source_hidden) folded here too.
@@ -24,6 +23,10 @@ TEMPLATE = """{% extends 'lab/index.html.j2' %}
 {% block html_head_js_requirejs %}{% endblock %}
 {% block html_head_js_mermaidjs %}{% endblock %}
 {% block jupyter_widgets %}{% endblock %}
+{% block html_head_js_mathjax %}{% if resources.mathjax %}
+<script>window.MathJax = { tex: { inlineMath: [["$", "$"]] }, svg: { fontCache: "none" } };</script>
+<script>{{ resources.mathjax }}</script>
+{% endif %}{% endblock %}
 {% block html_head_css %}<style>
 body.jp-Notebook { max-width: 64rem; margin: 0 auto; }
 .jp-OutputArea-output .highlight pre { font: 13px/1.4 monospace; }
@@ -61,14 +64,20 @@ def write_page(notebook: Any, source: Path, folder: Path) -> Path:
         extra_loaders=[DictLoader({"cnnlab.html.j2": TEMPLATE})],
         embed_images=True,
     )
-    resources = {"metadata": {"name": source.stem, "path": str(source.parent)}}
+    resources: dict[str, Any] = {"metadata": {"name": source.stem, "path": str(source.parent)}}
+    if any("$" in cell.source for cell in notebook.cells if cell.cell_type == "markdown"):
+        resources["mathjax"] = packaged("web", "mathjax.js").read_text(encoding="utf-8")
     page, _ = exporter.from_notebook_node(static_widgets(notebook), resources)
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{source.stem}.html"
-    handle, draft = tempfile.mkstemp(dir=folder, prefix=f".{source.stem}-", suffix=".html")
+    return write_whole(page, folder / f"{source.stem}.html")
+
+
+def write_whole(text: str, target: Path) -> Path:
+    """Write a text file that appears all at once or not at all, and return its path."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=".html")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
+            file.write(text)
         os.chmod(draft, 0o644)  # drafts are private, pages are to be read
         os.replace(draft, target)
     except BaseException:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,6 +30,8 @@ from cnnlab.series import UnknownName
 __all__ = ["Run", "run_notebooks"]
 
 POLL_SECONDS = 0.2
+
+Writer = Callable[[Any, Path, Path], Path]  # notebook, where it was read, folder -> file
 
 
 class ThisPython(KernelSpecManager):
@@ -70,7 +72,9 @@ class Run:
     def name(self) -> str:
         return self.notebook.stem
 
-    def execute(self, folder: Path, environment: dict[str, str], progress: Progress) -> None:
+    def execute(
+        self, folder: Path, environment: dict[str, str], progress: Progress, write: Writer
+    ) -> None:
         """Execute the notebook and write its page into `folder`, also when a cell fails."""
         if self.state == "stopped":
             return
@@ -83,7 +87,7 @@ class Run:
                 cell.update(outputs=[], execution_count=None)  # nothing from an earlier run
             self._execute_cells(notebook, environment, progress)
             if self.state == "running":
-                self.page = write_page(notebook, self.notebook, folder)
+                self.page = write(notebook, self.notebook, folder)
         except (OSError, ValueError, nbformat.ValidationError) as error:
             self.error = f"{type(error).__name__}: {error}"
         self.seconds = time.monotonic() - started
@@ -147,8 +151,10 @@ def traceback_of(notebook: Any) -> str:
     return strip_ansi("\n".join(errors[-1].traceback)) if errors else ""
 
 
-def run_notebooks(notebooks: Sequence[Path], folder: Path, jobs: int = 1) -> list[Run]:
-    """Execute `notebooks`, `jobs` at a time, and write their pages into `folder`.
+def run_notebooks(
+    notebooks: Sequence[Path], folder: Path, jobs: int = 1, write: Writer = write_page
+) -> list[Run]:
+    """Execute `notebooks`, `jobs` at a time, and write their pages (or slides) into `folder`.
 
     Whatever ends this function, an exception or Ctrl-C too, no kernel is left behind.
 
@@ -171,7 +177,7 @@ def run_notebooks(notebooks: Sequence[Path], folder: Path, jobs: int = 1) -> lis
     folder.mkdir(parents=True, exist_ok=True)
     environment, progress = kernel_environment(jobs), Progress(runs)
     with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(run.execute, folder, environment, progress) for run in runs]
+        futures = [pool.submit(run.execute, folder, environment, progress, write) for run in runs]
         try:
             while wait(futures, timeout=POLL_SECONDS).not_done:
                 for run in runs:

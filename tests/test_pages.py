@@ -36,13 +36,19 @@ def test_a_slider_becomes_a_note(with_widgets: Any) -> None:
     assert "widgets" in with_widgets.metadata, "the notebook itself stays as it was"
 
 
-def test_a_page_asks_other_servers_for_nothing_but_mathjax(
-    with_widgets: Any, tmp_path: Path
-) -> None:
+def test_a_page_asks_other_servers_for_nothing(with_widgets: Any, tmp_path: Path) -> None:
     text = write_page(with_widgets, tmp_path / "x.ipynb", tmp_path).read_text(encoding="utf-8")
     asked = re.findall(r"<(?:script|link|img|iframe)[^>]*\s(?:src|href)=\"(http[^\"]*)", text)
-    assert [url for url in asked if "mathjax" not in url] == []
+    assert asked == []
     assert "import(" not in text
+
+
+def test_formulas_bring_what_they_need(tmp_path: Path) -> None:
+    pages = {}
+    for text in ("no formula", "a formula: $x^2$"):
+        notebook = new_notebook(cells=[new_markdown_cell(text)])
+        pages[text] = write_page(notebook, tmp_path / "x.ipynb", tmp_path).read_text("utf-8")
+    assert [len(page) > 2_000_000 for page in pages.values()] == [False, True]
 
 
 def test_pictures_beside_the_notebook_go_into_the_page(tmp_path: Path) -> None:

@@ -1,0 +1,53 @@
+// Lays the slides out for 1280 x 720 before reveal.js takes over: what does not fit goes on to
+// another slide below, and what is too large by itself is made smaller.
+const ROOM = { width: 1184, height: 650 };
+
+window.MathJax = {
+  tex: { inlineMath: [["$", "$"]], displayMath: [["$$", "$$"]] },
+  svg: { fontCache: "none" },
+  options: { enableMenu: false, skipHtmlTags: ["script", "style", "textarea", "pre", "code"] },
+  startup: { typeset: false },
+};
+
+function shrink(block) {
+  const zoom = Math.min(ROOM.height / block.scrollHeight, ROOM.width / block.scrollWidth, 1);
+  if (zoom < 1) block.style.zoom = Math.floor(zoom * 100) / 100;
+}
+
+function addSlide(after) {
+  const slide = document.createElement("section");
+  const notes = after.querySelector("aside.notes");
+  if (notes) slide.append(notes.cloneNode(true));
+  after.after(slide);
+  return slide;
+}
+
+function paginate(first) {
+  let slide = first, used = 0;
+  for (const block of first.querySelectorAll(":scope > .block")) {
+    shrink(block);
+    const height = block.getBoundingClientRect().height;
+    if (used > 0 && used + height > ROOM.height) {
+      slide = addSlide(slide);
+      used = 0;
+      block.classList.remove("fragment"); // an empty slide would wait for it
+    }
+    if (slide !== first) slide.append(block);
+    used += height;
+  }
+}
+
+async function startDeck() {
+  if (window.MathJax.startup.promise) {
+    await window.MathJax.startup.promise;
+    await window.MathJax.typesetPromise();
+  }
+  await Promise.all([...document.images].map((image) => image.decode().catch(() => {})));
+  document.querySelectorAll(".slides > section > section").forEach(paginate);
+  document.documentElement.dataset.laidOut = "yes";
+  await Reveal.initialize({
+    width: 1280, height: 720, margin: 0, center: false, hash: true, slideNumber: "c/t",
+    transition: "none", controlsTutorial: false, plugins: [RevealNotes],
+  });
+  document.documentElement.dataset.ready = "yes";
+}
