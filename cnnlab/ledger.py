@@ -1,4 +1,4 @@
-"""What a network costs: layers, shapes, parameters."""
+"""What a network costs: layers, shapes, parameters, multiply-adds."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["Summary", "summary"]
+__all__ = ["Summary", "count_macs", "summary"]
 
 _RULE = "=" * 64
 
@@ -118,3 +119,24 @@ def _own_table(model: nn.Module, input_size: tuple[int, ...]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(f"{t:>{w}}" for t, w in zip(row, widths, strict=True)) for row in rows]
     return "\n".join([lines[0], "=" * len(lines[0]), *lines[1:]])
+
+
+def count_macs(model: nn.Module, input_size: tuple[int, ...]) -> int:
+    """Count the multiply-adds of one picture, in convolutions and matrix products.
+
+    Parameters
+    ----------
+    model : nn.Module
+        On the meta device (or small); put it into eval mode first.
+    input_size : tuple of int
+        (C, H, W).
+
+    Examples
+    --------
+    >>> count_macs(nn.Conv2d(3, 8, kernel_size=3, padding=1), (3, 10, 10))
+    21600
+    """
+    device = next(model.parameters()).device
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, *input_size, device=device))
+    return counter.get_total_flops() // 2  # it counts a multiplication and an addition as two
