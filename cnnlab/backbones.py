@@ -30,7 +30,7 @@ __all__ = [
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 TINY_RESNET = "tiny_resnet"
-TINY_SIZE = 112  # pixels: larger than it was trained with, chosen on the validation photographs
+TINY_SIZE = 80  # pixels: larger than it was trained with, chosen on the validation photographs
 
 
 _DAMAGED = (

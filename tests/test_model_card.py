@@ -44,3 +44,4 @@ def test_a_card_is_written_from_measurements(tmp_path, monkeypatch):
     assert path.with_suffix(".md").read_text(encoding="utf-8") == text
     for words in ("on the 6 pictures", "| from scratch |", "| fine-tuned |", "--epochs 22"):
         assert words in text
+    assert Image.open(tmp_path / "tiny_resnet_filters.png").width > 400
