@@ -36,7 +36,7 @@ _MODULE_OF_NAME = {
     "capacity_grid": "capacity",
     "plot_capacity": "capacity",
     "plot_errors": "capacity",
-    "shift_and_scale": "capacity",
+    "shift_turn_scale": "capacity",
     "small_convnet": "capacity",
     "train_small": "capacity",
     "augment": "augmentation",

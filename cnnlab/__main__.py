@@ -1,4 +1,4 @@
-"""The command line: ``cnnlab run | slides | lab | fetch | doctor``, also ``python -m cnnlab``.
+"""The command line, also ``python -m cnnlab``: run, slides, lab, fetch, doctor and stamp.
 
 Each command imports what it needs when it is used, so that the help appears at once.
 """
@@ -89,6 +89,22 @@ def doctor(args: argparse.Namespace) -> int:
     return 0 if checks.examine() else FAILED
 
 
+def stamp(args: argparse.Namespace) -> int:
+    """Write the address of a published copy into notebooks and README, or clear it."""
+    if bool(args.repository) == args.clear:
+        print("cnnlab stamp: give either OWNER/REPO or --clear", file=sys.stderr)
+        return WRONG_USE
+    from cnnlab.stamping import stamp as write_address
+
+    try:
+        changed = write_address(series.notebooks_folder().parent, args.repository)
+    except ValueError as error:
+        print(f"cnnlab stamp: {error}", file=sys.stderr)
+        return WRONG_USE
+    print("\n".join([f"{len(changed)} files changed", *map(str, changed)]))
+    return 0
+
+
 def positive(text: str) -> int:
     """Read a whole number above zero."""
     if not text.isdecimal() or int(text) < 1:
@@ -145,6 +161,13 @@ def build_parser() -> argparse.ArgumentParser:
         "doctor", help="check this machine, and say what to do about what is wrong"
     )
     command.set_defaults(function=doctor)
+
+    command = commands.add_parser(
+        "stamp", help="write the address of your published copy into notebooks and README"
+    )
+    command.set_defaults(function=stamp)
+    command.add_argument("repository", nargs="?", metavar="OWNER/REPO", help="on GitHub")
+    command.add_argument("--clear", action="store_true", help="take the address out again")
     return parser
 
 

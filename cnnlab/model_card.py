@@ -127,7 +127,7 @@ def table(title: str, results: dict[str, list[Evaluation]]) -> str:
 def picture_of_filters(path: Path) -> str:
     """Draw the first layer's kernels beside the weights, and return the picture's name."""
     target = path.with_name(f"{path.stem}_filters.png")
-    axes = plot_filters(read_weights(path)[0]["conv1.weight"])
+    axes = plot_filters(read_weights(path)[0]["conv1.weight"], columns=8)
     axes.get_figure().savefig(target, dpi=60, bbox_inches="tight")  # type: ignore[union-attr]
     return target.name
 

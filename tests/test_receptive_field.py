@@ -135,6 +135,25 @@ def test_a_global_field_comes_with_its_reason(name, first_global, reason):
     assert list(fields.values())[-1].is_global
 
 
+CLASSIFIERS = torchvision.models.list_models(module=torchvision.models)
+SIDES = {"inception_v3": 299, "swin_v2_b": 256, "swin_v2_s": 256, "swin_v2_t": 256}  # pixels
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_every_classifier_of_torchvision_has_a_table_and_a_reason_where_it_is_global(name):
+    if name == "regnet_y_128gf":
+        pytest.skip("2.6 GB of weights; its smaller sisters have the same code")
+    # The constructor of RegNets computes with numbers, which the meta device does not have.
+    with torch.device("cpu" if name.startswith("regnet") else "meta"):
+        options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        model = torchvision.models.get_model(name, weights=None, **options)
+    fields = receptive_field(model, (3, SIDES.get(name, 224), SIDES.get(name, 224)))
+    seen = list(fields.values())
+    assert len(seen) > 20 and seen[-1].is_global  # logits depend on the whole picture
+    for field in seen:
+        assert field.reason if field.is_global else max(field.size) >= 1
+
+
 def test_a_channel_of_a_concatenation_keeps_its_own_field():
     class TwoBranches(nn.Module):
         def __init__(self):
