@@ -26,6 +26,7 @@ __all__ = ["Block", "Slide", "slides_of", "write_deck", "write_index"]
 BEGINNINGS = ("slide", "subslide")
 HIDDEN = ("skip", "notes")
 LONGEST_TEXT = 26  # printed lines on a slide
+LONGEST_CODE, CODE_WIDTH = 19, 78  # lines of code on a slide, characters in a line
 FORMULA = re.compile(r"\$[^$\n]+\$|\$\$")
 
 
@@ -74,8 +75,20 @@ def _prose(cell: Any) -> list[Block]:
 def _code_and_outputs(cell: Any) -> list[Block]:
     blocks = []
     if not cell.metadata.get("jupyter", {}).get("source_hidden"):
-        blocks.append(Block("code", Highlight2HTML(pygments_lexer="python")(cell.source)))
+        highlight = Highlight2HTML(pygments_lexer="python")
+        blocks += [Block("code", highlight(part)) for part in _parts_of_code(cell.source)]
     return blocks + [block for output in cell.outputs for block in _output(output)]
+
+
+def _parts_of_code(source: str) -> list[str]:
+    """Cut code that is too tall for a slide before a line that begins a statement."""
+    lines = source.split("\n")
+    height = sum(1 + len(line) // CODE_WIDTH for line in lines)  # long lines are wrapped
+    starts = [i for i, line in enumerate(lines) if i and re.match(r"[\w@%]", line)]
+    if height <= LONGEST_CODE or not starts:
+        return [source]
+    middle = min(starts, key=lambda i: abs(i - len(lines) / 2))
+    return ["\n".join(lines[:middle]), "\n".join(lines[middle:])]
 
 
 def _output(output: Any) -> list[Block]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -13,6 +15,7 @@ from cnnlab import (
     freeze_audit,
     load_ants_and_bees,
     load_backbone,
+    reinitialise,
     replace_head,
     training_mode,
 )
@@ -76,6 +79,33 @@ def test_only_the_named_modules_learn():
     assert not any(p.requires_grad for p in freeze(model, []).parameters())
     with pytest.raises(ValueError, match=r"no module is called layer9; .*layer4"):
         freeze(model, ["layer9"])
+
+
+def test_batchnorm_can_be_kept_out_of_what_learns():
+    model = training_mode(freeze(TinyResNet(2), ["layer4", "fc"], norms=False))
+    learning = [n for n, p in model.named_parameters() if p.requires_grad]
+    assert "layer4.0.conv1.weight" in learning and not [n for n in learning if ".bn" in n]
+    assert not [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
+
+
+def test_reinitialising_forgets_the_named_modules_and_only_them(backbone):
+    model = copy.deepcopy(backbone.model)
+    state = torch.get_rng_state()
+    reinitialise(model, ["layer4", "fc"], seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    old, new = backbone.model.state_dict(), model.state_dict()
+    changed = {n.split(".")[0] for n in old if not torch.equal(old[n], new[n])}
+    assert changed == {"layer4", "fc"}
+    assert all((new[n] == 0).all() for n in new if n.startswith("layer4") and "running_mean" in n)
+
+
+def test_the_same_seed_forgets_to_the_same_random_weights(backbone):
+    first, second, other = (
+        reinitialise(copy.deepcopy(backbone.model), seed=seed).conv1.weight for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, second) and not torch.equal(first, other)
+    with pytest.raises(ValueError, match="no module is called layer9"):
+        reinitialise(TinyResNet(2), ["layer9"])
 
 
 def test_a_head_needs_an_output():
