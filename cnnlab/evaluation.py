@@ -1,11 +1,14 @@
-"""What a model's answers are worth: loss, accuracy, interval, confusion matrix, fair comparison."""
+"""What a model's answers are worth: loss, accuracy, interval, confusion matrix, fair comparison.
+
+An answer is a class for each sample, or, in segmentation, a class for each pixel of it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +19,10 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from pycm import ConfusionMatrix
 
-__all__ = ["Evaluation", "check_batch", "evaluate", "mcnemar"]
+__all__ = ["Evaluation", "check_batch", "cross_entropy", "evaluate", "mcnemar"]
 
 Loader = Iterable[tuple[Tensor, Tensor]]
+Criterion = Callable[[Tensor, Tensor], Tensor]  # logits, targets -> loss
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,11 @@ class Evaluation:
     Attributes
     ----------
     loss : float
-        Mean cross-entropy a sample, in nats.
+        Mean cross-entropy a sample, in nats (or what the criterion gave).
     targets, predictions : Tensor
-        Class indices, shape (N,).
+        Class indices, shape (N,); with an answer a pixel, (N, H, W).
     probabilities : Tensor
-        Softmax outputs, shape (N, K).
+        Softmax outputs, shape (N, K) or (N, K, H, W).
     classes : list of str
         Names for printing; may be empty.
     """
@@ -45,12 +49,12 @@ class Evaluation:
 
     @property
     def correct(self) -> Tensor:
-        """Which samples were right, bool of shape (N,)."""
+        """Which answers were right, bool, shaped like the targets."""
         return self.targets == self.predictions
 
     @property
     def accuracy(self) -> float:
-        """Share of samples that were right, from 0 to 1."""
+        """Share of answers that were right, from 0 to 1."""
         return self.correct.double().mean().item()
 
     def confidence_interval(self, level: float = 0.95) -> tuple[float, float]:
@@ -58,6 +62,12 @@ class Evaluation:
 
         It says how far chance in *which* samples were tested may have moved the number.
         Source: Wilson (1927), *J. Am. Stat. Assoc.* 22(158).
+
+        Raises
+        ------
+        ValueError
+            With an answer a pixel: neighbours are right or wrong together, so that a million
+            pixels are no million samples.
 
         Examples
         --------
@@ -70,6 +80,11 @@ class Evaluation:
         """
         from scipy.stats import binomtest
 
+        if self.targets.ndim > 1:
+            raise ValueError(
+                "pixels of one picture are no independent samples: score each picture "
+                "(dice_scores) and take bootstrap_interval of the scores"
+            )
         test = binomtest(int(self.correct.sum()), len(self.targets))
         interval = test.proportion_ci(level, method="wilson")
         return float(interval.low), float(interval.high)
@@ -79,7 +94,8 @@ class Evaluation:
         from pycm import ConfusionMatrix
 
         indices = list(range(self.probabilities.shape[1]))
-        targets, predictions = self.targets.tolist(), self.predictions.tolist()  # pycm wants lists
+        answers = (self.targets, self.predictions)
+        targets, predictions = (x.flatten().tolist() for x in answers)  # pycm wants lists
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a class that never occurs is no error
             matrix = ConfusionMatrix(targets, predictions, classes=indices)
@@ -100,22 +116,27 @@ class Evaluation:
         return confidence.argsort(descending=True, stable=True)[: min(count, wrong)]
 
     def __repr__(self) -> str:
-        low, high = self.confidence_interval()
+        interval = " of the pixels"
+        if self.targets.ndim == 1:
+            interval = " [{:.3f}, {:.3f}]".format(*self.confidence_interval())
         return (
-            f"Evaluation(accuracy={self.accuracy:.3f} [{low:.3f}, {high:.3f}], "
+            f"Evaluation(accuracy={self.accuracy:.3f}{interval}, "
             f"loss={self.loss:.3f}, n={len(self.targets)})"
         )
 
 
 def check_batch(logits: Tensor, targets: Tensor) -> None:
     """Raise a ValueError that says what is wrong, before the loss fails with an index error."""
-    if logits.ndim != 2:
+    if logits.ndim < 2 or (targets.ndim == 1 and logits.ndim > 2):
         raise ValueError(
-            f"the model returned shape {tuple(logits.shape)}; logits must be (batch, classes)"
+            f"the model returned shape {tuple(logits.shape)} for labels of shape "
+            f"{tuple(targets.shape)}; logits must be (batch, classes), or (batch, classes, height, "
+            "width) for a label a pixel"
         )
-    if targets.dtype != torch.int64 or targets.shape != logits.shape[:1]:
+    expected = (len(logits), *logits.shape[2:])
+    if targets.dtype != torch.int64 or targets.shape != expected:
         raise ValueError(
-            f"labels must be int64 of shape ({len(logits)},), got {targets.dtype} of shape "
+            f"labels must be int64 of shape {expected}, got {targets.dtype} of shape "
             f"{tuple(targets.shape)}"
         )
     lowest, highest = int(targets.min()), int(targets.max())
@@ -125,6 +146,21 @@ def check_batch(logits: Tensor, targets: Tensor) -> None:
             f"(0 to {logits.shape[1] - 1}); change the labels or use "
             f"replace_head(model, {highest + 1})"
         )
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean cross-entropy in nats; explain what is wrong where torch would only fail.
+
+    Examples
+    --------
+    >>> round(cross_entropy(torch.zeros(5, 2), torch.ones(5).long()).item(), 3)  # ln 2
+    0.693
+    """
+    try:
+        return F.cross_entropy(logits, targets)
+    except (IndexError, RuntimeError, ValueError):
+        check_batch(logits, targets)
+        raise
 
 
 def classes_of(loader: Any) -> list[str]:
@@ -148,18 +184,21 @@ def evaluate(
     loader: Loader,
     *,
     device: torch.device | str | None = None,
+    criterion: Criterion = cross_entropy,
 ) -> Evaluation:
     """Ask the model for every sample once, in eval mode, and keep all the answers.
 
     Parameters
     ----------
     model : nn.Module
-        Maps (B, C, H, W) to logits (B, K).
+        Maps (B, C, H, W) to logits (B, K), or (B, K, H, W) for an answer a pixel.
     loader : iterable of (X, y)
-        Batches; y int64 of shape (B,). If ``loader.dataset`` has ``classes``, their names are
-        kept and their number is compared with the logits.
+        Batches; y int64 of shape (B,), or (B, H, W). If ``loader.dataset`` has ``classes``, their
+        names are kept and their number is compared with the logits.
     device : torch.device or str, optional
         Where to compute; where the model is if None.
+    criterion : callable
+        Maps logits and targets of all samples to the loss.
 
     Raises
     ------
@@ -187,7 +226,7 @@ def evaluate(
     if not all_logits:
         raise ValueError("the loader is empty: there is nothing to evaluate")
     logits, targets = torch.cat(all_logits), torch.cat(all_targets)
-    loss = F.cross_entropy(logits, targets).item()
+    loss = criterion(logits, targets).item()
     return Evaluation(loss, targets, logits.argmax(1), logits.softmax(1), classes)
 
 

@@ -10,10 +10,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from cnnlab.checkpoints import load_checkpoint, save_checkpoint
-from cnnlab.evaluation import Loader, check_batch, check_classes, classes_of, evaluate, model_device
+from cnnlab.evaluation import (
+    Criterion,
+    Loader,
+    check_classes,
+    classes_of,
+    cross_entropy,
+    evaluate,
+    model_device,
+)
 from cnnlab.history import History, Run
 from cnnlab.progress import LivePlot, ProgressBar, Watcher
 from cnnlab.runtime import fast_dtype
@@ -34,23 +41,23 @@ _ENDINGS = {
 
 
 def training_mode(model: nn.Module) -> nn.Module:
-    """Switch to training mode, but leave frozen BatchNorm layers in eval mode.
+    """Switch to training mode, but leave every part that is frozen in eval mode.
 
     In training mode a BatchNorm layer updates its running mean and variance even when its
-    weights are frozen: the "frozen" backbone would drift away from its pretrained state.
+    weights are frozen: the "frozen" backbone would drift away from its pretrained state. Dropout
+    in a frozen part would only make its features random.
 
     Examples
     --------
-    >>> model = nn.Sequential(nn.BatchNorm2d(3).requires_grad_(False), nn.Dropout())
+    >>> model = nn.Sequential(nn.BatchNorm2d(3).requires_grad_(False), nn.Conv2d(3, 8, 1))
     >>> [layer.training for layer in training_mode(model)]
     [False, True]
     """
     model.train()
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            weights = list(module.parameters())
-            if weights and not any(weight.requires_grad for weight in weights):
-                module.eval()
+        weights = list(module.parameters())
+        if weights and not any(weight.requires_grad for weight in weights):
+            module.eval()
     return model
 
 
@@ -62,15 +69,16 @@ def train_epoch(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     watch: Callable[[Loader], Loader] = iter,
+    criterion: Criterion = cross_entropy,
 ) -> tuple[float, float]:
     """Show the model every batch once and return mean loss and accuracy over the samples.
 
     Parameters
     ----------
     model : nn.Module
-        Maps X (B, ...) to logits (B, K).
+        Maps X (B, ...) to logits (B, K), or (B, K, H, W) for an answer a pixel.
     loader : iterable of (X, y)
-        Batches; y int64 of shape (B,).
+        Batches; y int64 of shape (B,), or (B, H, W).
     optimizer : torch.optim.Optimizer
         Holds the parameters that may change.
     device : torch.device or str, optional
@@ -79,6 +87,8 @@ def train_epoch(
         Multiply in this type (mixed precision), such as ``torch.bfloat16``.
     watch : callable
         Passes the batches through, to show progress.
+    criterion : callable
+        Maps logits and y to the loss.
 
     Raises
     ------
@@ -98,13 +108,14 @@ def train_epoch(
     for X, y in watch(loader):
         X, y = X.to(device), y.to(device)
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            y_hat = forward(model, X, loader)  # logits (B, K)
-        loss = cross_entropy(y_hat.float(), y)
+            y_hat = forward(model, X, loader)  # logits (B, K), or (B, K, H, W)
+        loss = criterion(y_hat.float(), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         total_loss += loss.detach() * len(y)  # a sum over samples: batches may differ in size
-        correct += (y_hat.argmax(dim=1) == y).sum()
+        hits = y_hat.argmax(dim=1) == y  # (B,), or (B, H, W)
+        correct += hits.sum() / hits[0].numel()
         count += len(y)
     return mean_of(total_loss, count), mean_of(correct, count)
 
@@ -131,15 +142,6 @@ def forward(model: nn.Module, X: Tensor, loader: Loader) -> Tensor:
     return logits
 
 
-def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean cross-entropy in nats; explain what is wrong where torch would only fail."""
-    try:
-        return F.cross_entropy(logits, targets)
-    except (IndexError, RuntimeError, ValueError):
-        check_batch(logits, targets)
-        raise
-
-
 def make_optimizer(model: nn.Module, lr: float) -> torch.optim.Optimizer:
     """Return AdamW over the parameters that are not frozen."""
     trainable = [p for p in model.parameters() if p.requires_grad]
@@ -161,6 +163,7 @@ def fit(
     live_plot: bool = False,
     checkpoint: str | Path | None = None,
     fast: bool = True,
+    criterion: Criterion = cross_entropy,
 ) -> History:
     """Train a model, and leave it with the weights of the lowest validation loss.
 
@@ -170,7 +173,7 @@ def fit(
     Parameters
     ----------
     model : nn.Module
-        Maps X (B, ...) to logits (B, K).
+        Maps X (B, ...) to logits (B, K), or (B, K, H, W) for an answer a pixel.
     train_loader, val_loader : iterable of (X, y)
         Batches; without a validation set the last weights stay.
     epochs : int
@@ -190,6 +193,8 @@ def fit(
         numbers.
     fast : bool
         Mixed precision and channels-last memory where the hardware gains from them.
+    criterion : callable
+        Maps logits and targets to the loss.
 
     Raises
     ------
@@ -222,11 +227,12 @@ def fit(
             began, rate = time.perf_counter(), max(g["lr"] for g in optimizer.param_groups)
             watch = partial(watcher.batches, epoch=epoch)
             loss, accuracy = train_epoch(
-                model, train_loader, optimizer, device=device, dtype=dtype, watch=watch
-            )
+                model, train_loader, optimizer,
+                device=device, dtype=dtype, watch=watch, criterion=criterion,
+            )  # fmt: skip
             record = {"loss": loss, "accuracy": accuracy, "lr": rate}
             if val_loader is not None:
-                result = evaluate(model, val_loader, device=device)
+                result = evaluate(model, val_loader, device=device, criterion=criterion)
                 record |= {"val_loss": result.loss, "val_accuracy": result.accuracy}
             run.end_epoch(record | {"seconds": time.perf_counter() - began})
             watcher.epoch_done(record)

@@ -1,21 +1,20 @@
-"""Transfer learning: a new head, a frozen body, features that are computed once, and an audit."""
+"""Transfer learning: a new head, a frozen body, features computed once, weights thrown away."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cnnlab.backbones import Backbone, find_head
 from cnnlab.datasets import ImageData, Split
 from cnnlab.evaluation import model_device
 from cnnlab.runtime import fast_dtype
 
-__all__ = ["Audit", "extract_features", "freeze", "freeze_audit", "replace_head"]
+__all__ = ["average_weights", "extract_features", "freeze", "reinitialise", "replace_head"]
 
 
 def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
@@ -56,7 +55,9 @@ def _set_module(model: nn.Module, name: str, new: nn.Module) -> None:
     setattr(model.get_submodule(parent), child, new)
 
 
-def freeze(model: nn.Module, trainable: Sequence[str] | None = None) -> nn.Module:
+def freeze(
+    model: nn.Module, trainable: Sequence[str] | None = None, *, norms: bool = True
+) -> nn.Module:
     """Let only some modules of the model learn, in place.
 
     Parameters
@@ -65,8 +66,11 @@ def freeze(model: nn.Module, trainable: Sequence[str] | None = None) -> nn.Modul
         The network.
     trainable : sequence of str, optional
         Names of the modules that go on learning, such as ``["layer4", "fc"]``; by default the
-        head alone, and none for an empty list. BatchNorm layers in the frozen part keep their
-        statistics too: see ``training_mode``.
+        head alone, and none for an empty list. BatchNorm layers in the frozen part must keep
+        their statistics too: ``training_mode`` sees to it, and so do ``fit`` and ``train_epoch``.
+    norms : bool
+        Whether the BatchNorm layers of these modules learn as well. False keeps their weights
+        and their statistics, which a few small batches would only spoil.
 
     Raises
     ------
@@ -81,6 +85,84 @@ def freeze(model: nn.Module, trainable: Sequence[str] | None = None) -> nn.Modul
     ['fc.weight', 'fc.bias']
     """
     names = [find_head(model)[0]] if trainable is None else list(trainable)
+    chosen = _modules(model, names)
+    model.requires_grad_(False)
+    for module in chosen:
+        module.requires_grad_(True)
+    for layer in model.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and not norms:
+            layer.requires_grad_(False)
+    return model
+
+
+def reinitialise(
+    model: nn.Module, names: Sequence[str] | None = None, *, seed: int = 0
+) -> nn.Module:
+    """Throw away what some modules have learned: new random weights, in place.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    names : sequence of str, optional
+        Modules that start again, such as ``["layer4", "fc"]``; by default all of them.
+    seed : int
+        Of the new weights; the global random numbers stay as they are.
+
+    Raises
+    ------
+    ValueError
+        If a name belongs to no module.
+
+    Examples
+    --------
+    >>> layer = nn.BatchNorm2d(2)
+    >>> layer.running_mean += 1
+    >>> reinitialise(layer).running_mean
+    tensor([0., 0.])
+    """
+    chosen, device = _modules(model, [""] if names is None else names), model_device(model)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for layer in (layer for module in chosen for layer in module.modules()):
+            reset = getattr(layer, "reset_parameters", None)
+            if reset:
+                reset()  # every layer with weights has it: torch's own initialisation
+    return model
+
+
+def average_weights(before: nn.Module, after: nn.Module, share: float = 0.5) -> nn.Module:
+    """Return a network whose weights lie between those before and after fine-tuning.
+
+    A few pictures pull the weights too far; half-way back is often better than either end.
+    Source: Wortsman et al. (2022), *CVPR*.
+
+    Parameters
+    ----------
+    before, after : nn.Module
+        The same architecture; neither is changed.
+    share : float
+        Of ``after``, from 0 to 1.
+
+    Examples
+    --------
+    >>> before, after = nn.Linear(1, 1), nn.Linear(1, 1)
+    >>> middle = average_weights(before, after)
+    >>> torch.allclose(middle.weight, (before.weight + after.weight) / 2)
+    True
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share is {share}; it must lie between 0 and 1")
+    start, middle = before.state_dict(), copy.deepcopy(after)
+    mixed = {
+        name: torch.lerp(start[name], value, share) if value.is_floating_point() else value
+        for name, value in after.state_dict().items()
+    }
+    middle.load_state_dict(mixed)
+    return middle
+
+
+def _modules(model: nn.Module, names: Sequence[str]) -> list[nn.Module]:
     known = dict(model.named_modules())
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -88,10 +170,7 @@ def freeze(model: nn.Module, trainable: Sequence[str] | None = None) -> nn.Modul
             f"no module is called {', '.join(unknown)}; the model has "
             f"{', '.join(name for name, _ in model.named_children())}"
         )
-    model.requires_grad_(False)
-    for name in names:
-        known[name].requires_grad_(True)
-    return model
+    return [known[name] for name in names]
 
 
 @torch.inference_mode()
@@ -154,77 +233,3 @@ def extract_features(
     train, val, test = (features_of(split) for split in data.splits().values())
     source = f"features of {data.source}"
     return dataclasses.replace(data, train=train, val=val, test=test, source=source)
-
-
-@dataclass
-class Audit:
-    """What will really happen when this model is trained with this optimiser.
-
-    Attributes
-    ----------
-    trainable, frozen : int
-        Numbers of parameters with and without gradient.
-    held : int
-        Numbers that the optimiser can change.
-    findings : list of str
-        What is wrong, each with its cure; empty if all is well.
-    """
-
-    trainable: int
-    frozen: int
-    held: int
-    findings: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        head = (
-            f"trainable {self.trainable:,} · frozen {self.frozen:,} · "
-            f"held by the optimiser {self.held:,}"
-        )
-        return "\n".join([head, *(f"! {text}" for text in self.findings or [])])
-
-
-def freeze_audit(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Audit:
-    """Compare what should learn with what will: gradients, optimiser, BatchNorm, dropout.
-
-    Examples
-    --------
-    >>> from cnnlab import TinyResNet
-    >>> model = freeze(TinyResNet(num_classes=2)).eval()
-    >>> print(freeze_audit(model, torch.optim.SGD(model.fc.parameters(), lr=0.1)))
-    trainable 514 · frozen 1,230,240 · held by the optimiser 514
-    """
-    named = dict(model.named_parameters())
-    groups = optimizer.param_groups if optimizer else []
-    held = {id(p) for group in groups for p in group["params"]}
-    audit = Audit(
-        trainable=sum(p.numel() for p in named.values() if p.requires_grad),
-        frozen=sum(p.numel() for p in named.values() if not p.requires_grad),
-        held=sum(p.numel() for p in named.values() if id(p) in held),
-    )
-    if optimizer:
-        forgotten = [n for n, p in named.items() if p.requires_grad and id(p) not in held]
-        idle = [n for n, p in named.items() if not p.requires_grad and id(p) in held]
-        strangers = held - {id(p) for p in named.values()}
-        audit.findings += _finding(forgotten, "not in the optimiser: will never change; add them")
-        audit.findings += _finding(idle, "frozen but in the optimiser: leave them out")
-        if strangers:
-            audit.findings.append(
-                f"{len(strangers)} tensors in the optimiser are not in this model (an old head?): "
-                "build the optimiser after replace_head"
-            )
-    drifting = [n for n, m in model.named_modules() if _drifts(m)]
-    audit.findings += _finding(
-        drifting, "frozen BatchNorm in training mode, its statistics move: call training_mode"
-    )
-    return audit
-
-
-def _finding(names: list[str], text: str) -> list[str]:
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return [f"{shown}: {text}"] if names else []
-
-
-def _drifts(module: nn.Module) -> bool:
-    weights: list[Tensor] = list(module.parameters(recurse=False))
-    is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
-    return is_norm and module.training and not any(w.requires_grad for w in weights)

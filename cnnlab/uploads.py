@@ -1,4 +1,4 @@
-"""A button for your own pictures: upload a zip, and a function is called with it."""
+"""A button for your own pictures: upload a zip or a picture, and a function is called with it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from cnnlab.storage import data_folder
 __all__ = ["uploaded_file", "upload_button"]
 
 
-def upload_button(function: Callable[[Path], Any]) -> None:
+def upload_button(function: Callable[[Path], Any], accept: str = ".zip") -> None:
     """Show an upload button (Jupyter and Colab); what ``function`` prints appears below it.
 
     Parameters
     ----------
     function : callable
-        Is called with the path of the uploaded zip. An error in it is shown like any other,
+        Is called with the path of the uploaded file. An error in it is shown like any other,
         which a bare widget callback would keep to itself.
+    accept : str
+        What to offer for choice: a suffix, or a kind of file such as ``"image/*"``.
     """
     import ipywidgets
     from IPython.display import display
 
-    button = ipywidgets.FileUpload(accept=".zip", description="Upload a zip")
+    what = "a zip" if accept == ".zip" else "a picture"
+    button = ipywidgets.FileUpload(accept=accept, description=f"Upload {what}")
     below = ipywidgets.Output()
 
     def uploaded(change: dict[str, Any]) -> None:

@@ -1,0 +1,150 @@
+"""Exercises of lesson 03: max unpooling by hand, the Dice score, padding to a size that fits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cnnlab.exercises.engine import Cases, Mistakes, exercise
+
+__all__ = ["dice", "missing_rows", "unpooled"]
+
+
+def as_matrix(answer: Any) -> Tensor:
+    """Accept nested lists and tensors, whole numbers and floats."""
+    return torch.as_tensor(answer, dtype=torch.float64)
+
+
+def mistaken_unpooling() -> Mistakes:
+    """Return diagnosis -> the wrong answer that earns it."""
+    return {
+        "this is a bed of nails: each value goes where the *maximum* of x was, not to the upper "
+        "left": [[10, 0, 20, 0], [0, 0, 0, 0], [30, 0, 40, 0], [0, 0, 0, 0]],
+        "this is nearest neighbour: only one cell of each block gets the value, the rest are 0": [
+            [10, 10, 20, 20],
+            [10, 10, 20, 20],
+            [30, 30, 40, 40],
+            [30, 30, 40, 40],
+        ],
+        "the places are right, but the values are those of x: y is what is unpooled": [
+            [0, 0, 0, 0],
+            [5, 0, 6, 0],
+            [0, 0, 0, 7],
+            [0, 8, 0, 0],
+        ],
+        "rows and columns are swapped inside the blocks: 5 stands in the *second row* of its "
+        "block": [[0, 10, 0, 20], [0, 0, 0, 0], [0, 0, 0, 0], [0, 30, 40, 0]],
+        "you took the place of the smallest value of each block": [
+            [0, 10, 20, 0],
+            [0, 0, 0, 0],
+            [0, 30, 40, 0],
+            [0, 0, 0, 0],
+        ],
+    }
+
+
+@exercise(
+    mistakes=mistaken_unpooling,
+    normalise=as_matrix,
+    hints=[
+        "Cut x into four blocks of 2×2. Where in each block is the largest value?",
+        "The largest values are 5, 6, 8 and 7. Write the four values of y into exactly those "
+        "cells, and 0 into the twelve others.",
+    ],
+    takeaway="the values are new, the places are remembered",
+)
+def unpooled() -> list[list[int]]:
+    """Return y, unpooled to the places where x had its maxima."""
+    return [
+        [0, 0, 0, 0],
+        [10, 0, 20, 0],
+        [0, 0, 0, 40],
+        [0, 30, 0, 0],
+    ]
+
+
+def pairs_of_masks(generator: torch.Generator) -> Cases:
+    """Yield (prediction, target): a small one, unlike ones, equal ones, empty ones."""
+    yield torch.tensor([[1, 1, 0]]).bool(), torch.tensor([[1, 0, 0]]).bool()
+    for share in (0.2, 0.6):
+        target = torch.rand(8, 9, generator=generator) < 0.4
+        yield target ^ (torch.rand(8, 9, generator=generator) < share), target
+    yield target, target
+    yield torch.zeros(4, 4).bool(), torch.zeros(4, 4).bool()
+
+
+def mistaken_dice(prediction: Tensor, target: Tensor) -> Mistakes:
+    """Return diagnosis -> the wrong answer that earns it."""
+    both = float((prediction & target).sum())
+    said, true, union = (float(x.sum()) for x in (prediction, target, prediction | target))
+
+    def share(part: float, whole: float) -> float:
+        return part / whole if whole else 1.0
+
+    return {
+        "you divided by the union, |A ∪ B|: that is intersection over union. Dice divides by "
+        "|A| + |B|, where the shared pixels count twice": share(both, union),
+        "the factor 2 is missing: two equal masks must score 1": (
+            both / (said + true) if union else 1.0
+        ),
+        "union below, and a factor 2 above: a score cannot exceed 1": share(2 * both, union),
+        "this is pixel accuracy: background that both agree on must count for nothing": float(
+            (prediction == target).float().mean()
+        ),
+        "you divided by the prediction only (precision): missed pixels must count, too": share(
+            both, said
+        ),
+        "you divided by the target only (recall): false alarms must count, too": share(both, true),
+        "two empty masks agree: their score is 1": (2 * both / (said + true) if union else 0.0),
+    }
+
+
+@exercise(
+    cases=pairs_of_masks,
+    mistakes=mistaken_dice,
+    hints=[
+        "For masks of True and False, `prediction & target` is true where both are.",
+        "Three sums are all you need: of the one, of the other, and of what they share.",
+        "What if both masks are empty? 0/0 is no score: decide before you divide.",
+    ],
+    takeaway="background that nobody claims has no say in this score",
+)
+def dice(prediction: torch.Tensor, target: torch.Tensor) -> float:
+    """Return 2·|A ∩ B| / (|A| + |B|) of two bool masks, and 1 if both are empty."""
+    both = (prediction & target).sum().item()
+    sizes = prediction.sum().item() + target.sum().item()
+    return 2 * both / sizes if sizes else 1.0
+
+
+def sizes_and_multiples(generator: torch.Generator) -> Cases:
+    """Yield (size, multiple), some of which fit already."""
+    yield from [(50, 8), (64, 8), (61, 8), (5, 16), (96, 32), (333, 32)]
+
+
+def mistaken_rows(size: int, multiple: int) -> Mistakes:
+    """Return diagnosis -> the wrong answer that earns it."""
+    rest = size % multiple
+    return {
+        "this is what is left over; asked is what is missing to the next multiple": rest,
+        "a size that fits already needs nothing: yours adds a whole multiple": multiple - rest,
+        "this is the new size; asked is how many rows to add": size + (-size % multiple),
+        "this cuts rows off; asked is how many to add": -rest,
+    }
+
+
+@exercise(
+    cases=sizes_and_multiples,
+    mistakes=mistaken_rows,
+    hints=[
+        "50 rows and multiples of 8: the next multiple is 56.",
+        "`size % multiple` is what is left over after the last full multiple.",
+        "If something is left over, `multiple - size % multiple` is missing; if not, nothing. "
+        "In Python, `-size % multiple` is both at once.",
+    ],
+    takeaway="pad by this much, run the network, cut the same rows off again",
+)
+def missing_rows(size: int, multiple: int) -> int:
+    """Return how many rows to add to get to the next multiple."""
+    return -size % multiple
