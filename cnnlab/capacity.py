@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.ticker import MultipleLocator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -74,7 +75,7 @@ def train_small(
     augment: Augment | None = None,
     seed: int = 0,
 ) -> tuple[Evaluation, Evaluation]:
-    """Train a :func:`small_convnet`, keep its last weights, and evaluate it on both sets.
+    """Train a :func:`small_convnet`, keep its last weights, and evaluate it on train and val.
 
     Examples
     --------
@@ -150,6 +151,7 @@ def plot_errors(grid: CapacityGrid, ax: Axes | None = None) -> Axes:
         ax.set_xscale("log")
         ax.set_xticks(grid.sizes, [f"{size:,}" for size in grid.sizes], minor=False)
         ax.set_xticks([], minor=True)
+        ax.yaxis.set_major_locator(MultipleLocator(0.05))
         ax.yaxis.set_major_formatter("{x:.0%}")
         ax.set(xlabel="training images", ylabel="error", ylim=(-0.01, None))
         ax.legend()
