@@ -36,15 +36,16 @@ def features_of(model: nn.Module, X: Tensor) -> Tensor:
     """
     received: list[Tensor] = []
     _, head = find_head(model)
-    hook = head.register_forward_pre_hook(lambda _head, inputs: received.append(inputs[0]))
+    hook = head.register_forward_pre_hook(lambda _head, inputs: received.append(inputs[0].cpu()))
     was_training = model.training
     model.eval()
     try:
-        model(X.to(model_device(model)))
+        for batch in X.split(32):
+            model(batch.to(model_device(model)))
     finally:
         model.train(was_training)
         hook.remove()
-    return received[0].flatten(1).cpu()
+    return torch.cat(received).flatten(1)
 
 
 def neighbour_agreement(features: Tensor, labels: Tensor, count: int = 5) -> float:

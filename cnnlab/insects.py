@@ -44,6 +44,7 @@ __all__ = ["CLASSES", "Insects", "draw_insect", "draw_insects"]
 
 CLASSES = ("ants", "bees")
 MIN_SIZE = 16  # pixels; in fewer, an insect has no legs to know it by
+LITTER_PIECES = 9  # at most; things that are no insect
 CANVAS_SIZE = 128  # pixels; pictures are painted at least this large, then averaged down
 
 
@@ -63,16 +64,19 @@ class Insects:
     masks: NDArray[np.bool_]
 
 
-def draw_insects(count: int, size: int = 64, seed: int = 0) -> Insects:
+def draw_insects(
+    count: int, size: int = 64, seed: int = 0, *, litter: int = LITTER_PIECES
+) -> Insects:
     """Draw `count` pictures of size x size pixels: as many ants as bees, in random order.
 
     The same seed gives the same pictures. Picture i does not depend on `count`: a larger data
-    set begins with the smaller one. Another seed gives entirely new pictures.
+    set begins with the smaller one. Another seed gives entirely new pictures. With less `litter`
+    (berries, stones, petals on the ground) the same insects are easier to find.
 
     Raises
     ------
     ValueError
-        If `count` or `seed` is negative, or `size` is too small.
+        If `count`, `seed` or `litter` is negative, or `size` is too small.
 
     Examples
     --------
@@ -82,8 +86,11 @@ def draw_insects(count: int, size: int = 64, seed: int = 0) -> Insects:
     >>> int(insects.labels.sum())  # five bees, so five ants
     5
     """
-    if count < 0 or seed < 0:
-        raise ValueError(f"count and seed must not be negative, got count={count}, seed={seed}")
+    if min(count, seed, litter) < 0:
+        raise ValueError(
+            "count, seed and litter must not be negative, got "
+            f"count={count}, seed={seed}, litter={litter}"
+        )
     check_size(size)
     # Each pair of pictures has one of each kind; a coin decides which comes first.
     coin = default_rng(seed).random((count + 1) // 2) < 0.5
@@ -92,12 +99,12 @@ def draw_insects(count: int, size: int = 64, seed: int = 0) -> Insects:
     masks = np.empty((count, size, size), np.bool_)
     for i, label in enumerate(labels):
         rng = default_rng(SeedSequence(seed, spawn_key=(i,)))
-        images[i], masks[i] = draw_insect(CLASSES[label], size, rng)
+        images[i], masks[i] = draw_insect(CLASSES[label], size, rng, litter)
     return Insects(images, labels, masks)
 
 
 def draw_insect(
-    kind: str | None, size: int, rng: Generator
+    kind: str | None, size: int, rng: Generator, litter: int = LITTER_PIECES
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Draw one scene with an insect in it.
 
@@ -106,6 +113,7 @@ def draw_insect(
     kind : "ants" or "bees"; None for the same scene without an insect
     size : height and width in pixels; the scene is the same at every size
     rng : where all chance comes from, `np.random.default_rng(seed)`
+    litter : most pieces of litter on the ground
 
     Returns
     -------
@@ -134,7 +142,7 @@ def draw_insect(
     light = turn(np.array([1.0, 0.0]), camera.uniform(0, 2 * math.pi))
 
     canvas = ground(back, side=size * max(2, math.ceil(CANVAS_SIZE / size)))
-    for layer in (scatter(back, LITTER, 9), insect, occluders):
+    for layer in (scatter(back, LITTER, litter), insect, occluders):
         canvas = cast_shadow(canvas, layer, light) if layer else canvas
         paint(canvas, layer, light)
     visible = Image.new("L", canvas.size)

@@ -185,5 +185,7 @@ def plot_learning_curves(
         ax.set_xticks(places, labels or [str(size) for size in curves[0].sizes])
         ax.set(xlabel="training pictures a class", ylabel="validation accuracy")
         ax.yaxis.set_major_formatter("{x:.0%}")
-        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, columnspacing=1.2)
+        ax.legend(
+            loc="lower left", bbox_to_anchor=(0, 1), ncols=5, handlelength=1.2, columnspacing=1
+        )
     return ax

@@ -58,6 +58,14 @@ def test_another_seed_shares_no_picture() -> None:
     assert len(set(pictures)) == 40
 
 
+def test_less_litter_shows_the_same_insects_on_a_tidier_ground() -> None:
+    usual, tidy = draw_insects(6, 32, seed=5), draw_insects(6, 32, seed=5, litter=0)
+    assert (usual.masks == tidy.masks).all()
+    assert np.array_equal(usual.images, draw_insects(6, 32, seed=5, litter=9).images)
+    changed = (usual.images != tidy.images).any(axis=1)  # (6, 32, 32)
+    assert changed[~usual.masks].mean() > 0.1
+
+
 def test_drawing_leaves_the_global_random_numbers_alone() -> None:
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     draw_insects(2, size=32)
