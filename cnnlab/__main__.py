@@ -1,4 +1,4 @@
-"""The command line, also ``python -m cnnlab``: run, slides, lab, fetch, doctor and stamp.
+"""The command line, also ``python -m cnnlab``: run, slides, site, lab, fetch, doctor, stamp.
 
 Each command imports what it needs when it is used, so that the help appears at once.
 """
@@ -60,6 +60,22 @@ def slides(args: argparse.Namespace) -> int:
     return status
 
 
+def lessons() -> Writer:
+    """Return what makes a page, slides and a card of a notebook."""
+    from cnnlab.site import write_lesson
+
+    return write_lesson
+
+
+def site(args: argparse.Namespace) -> int:
+    """Execute notebooks into a web site: pages, slides, and an index with a card for each."""
+    status = run(args)
+    from cnnlab.site import write_site_index
+
+    print(f"Index: {write_site_index(series.find_notebooks(), args.output)}")
+    return status
+
+
 def lab(args: argparse.Namespace) -> int:
     """Open JupyterLab on the notebooks."""
     folder = series.notebooks_folder()
@@ -83,10 +99,16 @@ def fetch(args: argparse.Namespace) -> int:
 
 
 def doctor(args: argparse.Namespace) -> int:
-    """Look for what is wrong."""
-    from cnnlab import doctor as checks
+    """Look for what is wrong; before class, fetch everything and rehearse."""
+    from cnnlab import doctor as doctors
 
-    return 0 if checks.examine() else FAILED
+    if args.rehearsed is None:
+        return 0 if doctors.examine() else FAILED
+    notebooks = series.find_notebooks(args.rehearsed)
+    from cnnlab.rehearsal import checks_for_class
+
+    checks = checks_for_class(notebooks, Path("build", "site"))
+    return 0 if doctors.examine(checks=checks) else FAILED
 
 
 def stamp(args: argparse.Namespace) -> int:
@@ -123,6 +145,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name, function, write, folder, words in (
         ("run", run, pages, "build", "web pages"),
         ("slides", slides, decks, "build/slides", "slides for the lecture hall"),
+        ("site", site, lessons, "build/site", "a web site of pages and slides"),
     ):
         command = commands.add_parser(name, help=f"execute the notebooks and write {words}")
         command.set_defaults(function=function, write=write)
@@ -161,6 +184,14 @@ def build_parser() -> argparse.ArgumentParser:
         "doctor", help="check this machine, and say what to do about what is wrong"
     )
     command.set_defaults(function=doctor)
+    command.add_argument(
+        "--class",
+        nargs="*",
+        dest="rehearsed",
+        metavar="NOTEBOOK",
+        help="the evening before: also fetch everything, run every notebook (or those named), "
+        "build pages and slides in build/site, and say what will need the network",
+    )
 
     command = commands.add_parser(
         "stamp", help="write the address of your published copy into notebooks and README"

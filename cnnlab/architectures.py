@@ -223,5 +223,6 @@ def _layers(node: Node) -> int:
 def _field(model: nn.Module, size: tuple[int, ...]) -> str:
     """Return the field of the last map that still has more than one position."""
     fields = receptive_field(model, (size[0], size[1], size[2]))
-    maps = [f for f in fields.values() if len(f.shape) > 1 and max(f.shape[1:]) > 1]
+    # (C, H, W) or (H, W, C): a map has more than one position if two of its sides are above 1
+    maps = [f for f in fields.values() if len(f.shape) > 1 and sorted(f.shape)[-2] > 1]
     return "global" if maps[-1].is_global else str(maps[-1].size[0])

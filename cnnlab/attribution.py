@@ -36,7 +36,7 @@ def smooth_grad(
     X: Tensor,
     targets: Tensor | None = None,
     *,
-    samples: int = 12,
+    samples: int = 8,
     noise: float = 0.15,
     seed: int = 0,
 ) -> Tensor:

@@ -21,13 +21,17 @@ from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
 from cnnlab.pages import static_widgets, write_whole
 from cnnlab.places import packaged
 
-__all__ = ["Block", "Slide", "slides_of", "write_deck", "write_index"]
+__all__ = [
+    "Block", "Slide", "introduction", "minutes_by_section", "render", "slides_of", "write_deck",
+    "write_index",
+]  # fmt: skip
 
 BEGINNINGS = ("slide", "subslide")
 HIDDEN = ("skip", "notes")
 LONGEST_TEXT = 26  # printed lines on a slide
 LONGEST_CODE, CODE_WIDTH = 19, 78  # lines of code on a slide, characters in a line
 FORMULA = re.compile(r"\$[^$\n]+\$|\$\$")
+MINUTES = re.compile(r"\*\*(\d+) min\.\*\*")
 
 
 @dataclass
@@ -53,10 +57,14 @@ def slides_of(notebook: Any) -> list[Slide]:
     slides: list[Slide] = []
     for cell in notebook.cells:
         kind = cell.metadata.get("slideshow", {}).get("slide_type", "-")
-        if kind in HIDDEN:
+        is_solution = "solution" in cell.metadata.get("tags", []) and cell.outputs
+        if kind in HIDDEN and not is_solution:
             continue
-        if kind in BEGINNINGS or not slides:
+        if kind in BEGINNINGS or is_solution or not slides:
             slides.append(Slide(is_new_topic=kind == "slide"))
+        if is_solution:
+            slides[-1].blocks += _solution(cell)
+            continue
         blocks = _prose(cell) if cell.cell_type == "markdown" else _code_and_outputs(cell)
         for block in blocks[:1]:
             block.fragment = kind == "fragment"
@@ -64,6 +72,36 @@ def slides_of(notebook: Any) -> list[Slide]:
         if words := cell.metadata.get("notes"):
             slides[-1].notes += markdown2html(words)
     return slides
+
+
+def minutes_by_section(notebook: Any) -> dict[str, int]:
+    """Add up the minutes with which the speaker notes begin, section by section.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        A cell's ``notes`` begin like ``**4 min.**``; a cell without notes takes no time.
+
+    Returns
+    -------
+    dict
+        Heading, as written after ``#`` or ``##`` -> minutes, in the order of the lesson.
+
+    Examples
+    --------
+    >>> from nbformat.v4 import new_markdown_cell, new_notebook
+    >>> spoken = {"notes": "**4 min.** Nobody needs a formula yet."}
+    >>> minutes_by_section(new_notebook(cells=[new_markdown_cell("## 1 · Why", metadata=spoken)]))
+    {'1 · Why': 4}
+    """
+    minutes: dict[str, int] = {}
+    section = ""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            section = (re.findall(r"(?m)^##? (.*)", cell.source) or [section])[-1]
+        if said := MINUTES.match(cell.metadata.get("notes", "")):
+            minutes[section] = minutes.get(section, 0) + int(said[1])
+    return minutes
 
 
 def _prose(cell: Any) -> list[Block]:
@@ -75,9 +113,24 @@ def _prose(cell: Any) -> list[Block]:
 def _code_and_outputs(cell: Any) -> list[Block]:
     blocks = []
     if not cell.metadata.get("jupyter", {}).get("source_hidden"):
-        highlight = Highlight2HTML(pygments_lexer="python")
-        blocks += [Block("code", highlight(part)) for part in _parts_of_code(cell.source)]
+        blocks += _code(cell.source)
     return blocks + [block for output in cell.outputs for block in _output(output)]
+
+
+def _solution(cell: Any) -> list[Block]:
+    """Show a solution below its title, unfolded, when the speaker asks for it."""
+    title = cell.source.split("\n")[0].removeprefix("# @title ")
+    shown = "".join(output.get("data", {}).get("text/html", "") for output in cell.outputs)
+    source = re.sub(r"(?s)<(style|summary).*?</\1>|<[^>]+>", "", shown).strip("\n")
+    blocks = _code(html.unescape(source))
+    for block in blocks:
+        block.fragment = True
+    return [Block("prose", f"<h3>{html.escape(title)}</h3>"), *blocks]
+
+
+def _code(source: str) -> list[Block]:
+    highlight = Highlight2HTML(pygments_lexer="python")
+    return [Block("code", highlight(part)) for part in _parts_of_code(source)]
 
 
 def _parts_of_code(source: str) -> list[str]:
@@ -133,13 +186,12 @@ def write_deck(notebook: Any, source: Path, folder: Path) -> Path:
             stacks.append([])
         stacks[-1].append(slide)
     prose = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
-    template = Environment(autoescape=False).from_string(_web("deck.html.j2"))
-    page = template.render(
+    page = render(
+        "deck.html.j2",
         title=source.stem,
         stacks=stacks,
         formulas=any(FORMULA.search(text) for text in prose),
         highlight_css=HtmlFormatter(style="default").get_style_defs(".highlight"),
-        web=_web,
     )
     return write_whole(page, folder / f"{source.stem}.html")
 
@@ -154,15 +206,22 @@ def write_index(decks: dict[Path, Path], folder: Path) -> Path:
     folder : Path
         Where the decks are.
     """
-    lessons = []
-    for source, deck in decks.items():
-        first, second, *_ = nbformat.read(source, as_version=4).cells
-        title, about = first.source.removeprefix("# ").split("\n", 1)
-        outcomes = "".join(re.findall(r"(?m)^- .*\n?", second.source))
-        lessons.append((deck.name, title, markdown2html(about), markdown2html(outcomes)))
-    template = Environment(autoescape=False).from_string(_web("index.html.j2"))
-    return write_whole(template.render(lessons=lessons), folder / "index.html")
+    lessons = [(deck.name, *introduction(source)) for source, deck in decks.items()]
+    return write_whole(render("index.html.j2", lessons=lessons), folder / "index.html")
 
 
-def _web(name: str) -> str:
-    return packaged("web", name).read_text(encoding="utf-8")
+def introduction(source: Path) -> tuple[str, str, str]:
+    """Return a lesson's title, and as HTML its question with the minutes, and its outcomes."""
+    first, second, *_ = nbformat.read(source, as_version=4).cells
+    title, about = first.source.removeprefix("# ").split("\n", 1)
+    outcomes = "".join(re.findall(r"(?m)^- .*\n?", second.source))
+    return title, markdown2html(about), markdown2html(outcomes)
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill in a template of ``data/web``."""
+
+    def web(name: str) -> str:
+        return packaged("web", name).read_text(encoding="utf-8")
+
+    return Environment(autoescape=False).from_string(web(template)).render(web=web, **values)

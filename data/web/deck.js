@@ -17,7 +17,13 @@ function shrink(block) {
 function addSlide(after) {
   const slide = document.createElement("section");
   const notes = after.querySelector("aside.notes");
-  if (notes) slide.append(notes.cloneNode(true));
+  if (notes) {
+    const again = notes.cloneNode(true);
+    if (!again.firstElementChild.matches(".continued")) {
+      again.insertAdjacentHTML("afterbegin", '<p class="continued"><em>(continued)</em></p>');
+    }
+    slide.append(again);
+  }
   after.after(slide);
   return slide;
 }
@@ -47,7 +53,7 @@ async function startDeck() {
   document.documentElement.dataset.laidOut = "yes";
   await Reveal.initialize({
     width: 1280, height: 720, margin: 0, center: false, hash: true, slideNumber: "c/t",
-    transition: "none", controlsTutorial: false, plugins: [RevealNotes],
+    transition: "none", controlsTutorial: false, pdfSeparateFragments: false, plugins: [RevealNotes],
   });
   document.documentElement.dataset.ready = "yes";
 }
