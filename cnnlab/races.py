@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,12 +16,11 @@ from cnnlab.blocks import DenseBlock, Inception, auxiliary_head, conv
 from cnnlab.evaluation import Evaluation, evaluate
 from cnnlab.models import BasicBlock
 from cnnlab.splits import ImageData, Split
-from cnnlab.style import COLOURS, styled
 from cnnlab.training import fit
 
 __all__ = [
-    "FAMILIES", "DeepStack", "Lap", "assemble", "first_steps", "plot_gradient_norms", "plot_race",
-    "race", "shrink", "width_for",
+    "FAMILIES", "DeepStack", "Lap", "assemble", "first_steps", "race", "shrink", "standings",
+    "width_for",
 ]  # fmt: skip
 
 Block = Callable[[int, int], nn.Module]
@@ -247,46 +244,20 @@ def race(
     return laps
 
 
-def plot_gradient_norms(norms: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axes:
-    """Draw the length of the gradient of each layer, from the input to the output.
+def standings(laps: Sequence[Lap]) -> str:
+    """Return a line for each family: its size, mean accuracy and deviation over the seeds.
 
-    Parameters
-    ----------
-    norms : mapping
-        Name of a network to the norms of its layers, as :func:`first_steps` returns them.
-    ax : Axes, optional
-        Where to draw.
+    Examples
+    --------
+    >>> result = Evaluation(0.5, torch.tensor([0, 1]), torch.tensor([0, 0]), torch.eye(2))
+    >>> print(standings([Lap("plain", 5_000, 1.0, result)] * 2))
+    plain                         5,000 parameters: 50.0% ± 0.0%
     """
-    with styled():
-        ax = plt.subplots(figsize=(8, 4))[1] if ax is None else ax
-        for (name, values), colour, marker in zip(norms.items(), COLOURS, "os^D", strict=False):
-            ax.plot(range(1, len(values) + 1), values, color=colour, marker=marker, label=name)
-        longest = max(map(len, norms.values()))
-        ax.set_yscale("log")
-        ax.set_xticks([1, *range(5, longest + 1, 5)])
-        ax.set(xlabel="layer, from input to output", ylabel="length of its gradient")
-        ax.legend(loc="lower right")
-    return ax
-
-
-def plot_race(laps: Sequence[Lap], ax: Axes | None = None) -> Axes:
-    """Draw each training's accuracy as a dot, and each family's mean as a line.
-
-    Parameters
-    ----------
-    laps : sequence of Lap
-        From :func:`race`.
-    ax : Axes, optional
-        Where to draw.
-    """
-    families = list(dict.fromkeys(lap.family for lap in laps))
-    with styled():
-        ax = plt.subplots(figsize=(8, 0.8 + 0.6 * len(families)))[1] if ax is None else ax
-        for row, (family, colour) in enumerate(zip(families, COLOURS, strict=False)):
-            values = [100 * lap.result.accuracy for lap in laps if lap.family == family]
-            heights = row + np.linspace(-0.2, 0.2, len(values))  # so that no dot hides another
-            ax.plot(values, heights, "o", color=colour, ms=8)
-            ax.vlines(np.mean(values), row - 0.3, row + 0.3, color=colour, linewidth=3)
-        ax.set_yticks(range(len(families)), families)
-        ax.set(ylim=(len(families) - 0.5, -0.5), xlabel="accuracy on the validation digits (%)")
-    return ax
+    lines = []
+    for family in dict.fromkeys(lap.family for lap in laps):
+        own = [lap for lap in laps if lap.family == family]
+        right = np.array([lap.result.accuracy for lap in own])
+        spread = right.std(ddof=1) if len(own) > 1 else np.nan
+        size = f"{own[0].parameters:>8,} parameters"
+        lines.append(f"{family:<27}{size}: {right.mean():.1%} ± {spread:.1%}")
+    return "\n".join(lines)

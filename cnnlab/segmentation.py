@@ -179,8 +179,11 @@ def bootstrap_interval(
 
 
 @torch.inference_mode()
-def segment(model: UNet, images: Tensor) -> Tensor:
+def segment(model: UNet, images: Tensor, *, views: int = 1) -> Tensor:
     """Return the masks of pictures of any size: pad, decide in eval mode, cut the margin off.
+
+    With eight views, each picture is shown turned by 0, 90, 180 and 270°, and mirrored; what the
+    model says is turned back and averaged.
 
     Parameters
     ----------
@@ -188,6 +191,8 @@ def segment(model: UNet, images: Tensor) -> Tensor:
         In a network of L levels, sides must be multiples of 2^(L - 1).
     images : Tensor
         Shape (N, 3, H, W); uint8, or floats in [0, 1].
+    views : int
+        1 to 8: how often each picture is looked at.
 
     Returns
     -------
@@ -205,7 +210,13 @@ def segment(model: UNet, images: Tensor) -> Tensor:
     model.eval()
     missing = (0, -width % multiple, 0, -height % multiple)  # left, right, top, bottom
     padded = F.pad(to_float(images), missing, mode="reflect")
-    return model(padded).argmax(dim=1)[:, :height, :width]
+    votes = torch.zeros((), device=images.device)
+    for view in range(views):
+        quarters, mirrored = divmod(view, 2)
+        turned = torch.rot90(padded, quarters, dims=(-2, -1))
+        scores = model(turned.flip(-1)).flip(-1) if mirrored else model(turned)
+        votes = votes + torch.rot90(scores.softmax(dim=1), -quarters, dims=(-2, -1))
+    return votes.argmax(dim=1)[:, :height, :width]
 
 
 def overlay(images: Tensor, predictions: Tensor, targets: Tensor, alpha: float = 0.65) -> Tensor:

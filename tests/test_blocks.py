@@ -10,7 +10,7 @@ from torchvision.models.mobilenetv2 import InvertedResidual as TheirInvertedResi
 from torchvision.models.resnet import Bottleneck as TheirBottleneck
 from torchvision.ops import SqueezeExcitation
 
-from cnnlab import blocks, compare_costs, count_macs, receptive_field
+from cnnlab import blocks, compare_costs, count_macs, late_blocks, receptive_field
 from cnnlab.transposed import conv_size
 
 
@@ -30,7 +30,7 @@ def with_the_same_numbers(ours: nn.Module, theirs: nn.Module) -> tuple[nn.Module
             blocks.Bottleneck(256, 128, groups=32),
             TheirBottleneck(256, 64, groups=32, base_width=4),
         ),
-        (blocks.SqueezeExcite(64), SqueezeExcitation(64, 16)),
+        (late_blocks.SqueezeExcite(64), SqueezeExcitation(64, 16)),
     ],
     ids=["ResNet", "ResNeXt", "squeeze and excite"],
 )
@@ -43,7 +43,7 @@ def test_a_block_computes_what_torchvision_computes(ours: nn.Module, theirs: nn.
 
 def test_mobilenet_differs_only_in_the_ceiling_of_its_relu() -> None:
     ours, theirs = with_the_same_numbers(
-        blocks.InvertedResidual(16), TheirInvertedResidual(16, 16, stride=1, expand_ratio=6)
+        late_blocks.InvertedResidual(16), TheirInvertedResidual(16, 16, stride=1, expand_ratio=6)
     )
     x = torch.randn(2, 16, 9, 9) / 10  # small: torchvision's ReLU6 cuts at 6
     torch.testing.assert_close(ours(x), theirs(x))
@@ -52,7 +52,7 @@ def test_mobilenet_differs_only_in_the_ceiling_of_its_relu() -> None:
 def test_convnext_is_torchvisions_with_a_scale_of_one() -> None:
     theirs = CNBlock(16, layer_scale=1.0, stochastic_depth_prob=0.0)
     theirs.block[2].eps = 1e-5  # torchvision's LayerNorm divides by a little less
-    ours = blocks.ConvNeXtBlock(16)
+    ours = late_blocks.ConvNeXtBlock(16)
     own = [p for name, p in theirs.named_parameters() if name != "layer_scale"]
     with torch.no_grad():
         for mine, other in zip(ours.parameters(), own, strict=True):
@@ -78,7 +78,7 @@ def test_what_the_other_blocks_save() -> None:
 
     row_and_column = macs(blocks.factorised(32, 32), 32) / macs(blocks.conv(32, 32, 7), 32)
     assert row_and_column == pytest.approx(2 / 7)
-    separable = macs(blocks.separable(96, 96), 96) / macs(blocks.conv(96, 96, 3), 96)
+    separable = macs(late_blocks.separable(96, 96), 96) / macs(blocks.conv(96, 96, 3), 96)
     assert separable == pytest.approx(1 / 9 + 1 / 96)  # Howard et al. (2017), section 3.1
     with_1x1, without = blocks.Inception(64, 64), blocks.Inception(64, 64, squeeze=None)
     assert macs(with_1x1, 64) < 0.4 * macs(without, 64)
@@ -91,7 +91,7 @@ def test_a_dense_block_keeps_everything_it_was_given() -> None:
 
 
 def test_patches_without_places_are_a_bag() -> None:
-    encoder = blocks.PatchEncoder(32, patch=8).eval()
+    encoder = late_blocks.PatchEncoder(32, patch=8).eval()
     x = torch.rand(1, 3, 32, 32)
     order = torch.randperm(16)
     columns = nn.functional.unfold(x, 8, stride=8)[:, :, order]
@@ -121,7 +121,7 @@ def test_sizes_are_kept_or_halved() -> None:
 
 def test_the_table_compares_with_its_first_line() -> None:
     table = compare_costs(
-        {"a": blocks.conv(8, 8, 3), "all": blocks.SqueezeExcite(8)}, (8, 14, 14)
+        {"a": blocks.conv(8, 8, 3), "all": late_blocks.SqueezeExcite(8)}, (8, 14, 14)
     ).splitlines()
     assert table[1].split() == ["a", "592", "100%", "0.11", "3"]
     assert table[2].endswith("all") and len({len(line) for line in table}) == 1

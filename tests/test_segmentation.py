@@ -156,6 +156,16 @@ def test_a_picture_of_any_size_gets_a_mask_of_its_size():
     assert torch.equal(segment(model, fitting), model.eval()(fitting / 255).argmax(1))
 
 
+def test_with_eight_views_a_turned_picture_gets_the_turned_mask():
+    torch.manual_seed(0)
+    model = cnnlab.UNet(widths=(4, 8))
+    for images in (torch.rand(2, 3, 16, 16), torch.rand(1, 3, 12, 16)):
+        mask = segment(model, images, views=8)
+        turned = segment(model, images.rot90(1, (-2, -1)).flip(-1), views=8)
+        assert torch.equal(turned, mask.rot90(1, (-2, -1)).flip(-1))
+    assert 0 < mask.float().mean() < 1  # the untrained model says both, so the claim has content
+
+
 def test_the_overlay_shows_hits_false_alarms_and_misses_in_their_colours():
     images = torch.full((1, 3, 1, 4), 100, dtype=torch.uint8)
     said, true = torch.tensor([[[1, 1, 0, 0]]]), torch.tensor([[[1, 0, 1, 0]]])
