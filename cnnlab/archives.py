@@ -6,11 +6,14 @@ import errno
 import shutil
 import stat
 import zipfile
-import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 MAX_ENTRIES = 50_000
 MAX_BYTES = 2 * 1024**3  # of all entries together, unpacked
+MAX_NAME = 255  # bytes of a name; longer ones do not fit on every disk
+PIECE = 1024**2  # bytes read at once
+SLASHES = ("/", "\\")  # Windows writes the second
 NOT_IN_NAMES = '<>:"|?*' + "".join(map(chr, range(32)))  # Windows refuses them
 
 
@@ -34,8 +37,9 @@ def members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     Raises
     ------
     ArchiveError
-        For ``..``, absolute names, links, passwords, two entries of one name, more than
-        `MAX_ENTRIES` entries, or more than `MAX_BYTES` bytes when unpacked.
+        For ``..``, absolute names, links, passwords, two entries of one name, a file that is also
+        a folder, more than `MAX_ENTRIES` entries, names of more than `MAX_NAME` bytes, or more
+        than `MAX_BYTES` bytes when unpacked.
 
     Examples
     --------
@@ -56,11 +60,14 @@ def members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     safe: dict[str, zipfile.ZipInfo] = {}
     for entry in entries:
         name = _safe_name(entry)
-        if entry.is_dir():
+        if entry.filename.endswith(SLASHES):  # a folder
             continue
         if name in safe:
             raise ArchiveError(f"two entries are called {name!r}")
         safe[name] = entry
+    folders = {str(folder) for name in safe for folder in PurePosixPath(name).parents}
+    if both := folders & safe.keys():
+        raise ArchiveError(f"the entry {both.pop()!r} is a file and a folder")
     return safe
 
 
@@ -87,22 +94,31 @@ def unpack(path: Path, folder: Path) -> None:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             with open(target, "xb") as file:
-                file.write(read_entry(archive, entry))
+                file.writelines(_pieces(archive, entry))
 
 
 def open_archive(path: Path) -> zipfile.ZipFile:
     """Open a zip file; raises ArchiveError when it is none."""
     try:
         return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
+    except OSError:
+        raise
+    except Exception as error:  # not only BadZipFile: names that are no text, unknown versions, …
         raise ArchiveError(f"not a complete zip file ({error})") from error
 
 
 def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     """Read one file of an archive, no longer than its entry states; damage is an ArchiveError."""
+    return b"".join(_pieces(archive, entry))
+
+
+def _pieces(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[bytes]:
+    """Read piece by piece: two gigabytes of nothing are two megabytes in a zip."""
     try:
-        return archive.read(entry)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        with archive.open(entry) as file:
+            while piece := file.read(PIECE):
+                yield piece
+    except Exception as error:  # a damaged file makes the decoders raise nearly anything
         raise ArchiveError(f"the entry {entry.filename!r} is damaged ({error})") from error
 
 
@@ -110,8 +126,12 @@ def _safe_name(entry: zipfile.ZipInfo) -> str:
     raw = entry.filename
     path = PurePosixPath(raw.replace("\\", "/"))
     has_drive = raw[1:2] == ":"
-    if path.is_absolute() or has_drive or ".." in path.parts:
+    nameless = not path.parts and not raw.endswith(SLASHES)
+    dotted = not all(part.strip(" .") for part in path.parts)  # Windows reads ".. " as ".."
+    if path.is_absolute() or has_drive or nameless or dotted:
         raise ArchiveError(f"the entry {raw!r} would land outside the folder")
+    if len(raw.encode()) > MAX_NAME:
+        raise ArchiveError(f"the entry {raw[:40]!r}… has a name of more than {MAX_NAME} bytes")
     if stat.S_ISLNK(entry.external_attr >> 16):
         raise ArchiveError(f"the entry {raw!r} is a link")
     if entry.flag_bits & 0x1:

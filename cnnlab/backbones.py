@@ -180,7 +180,11 @@ def _load_torchvision(name: str, patience: Patience = PATIENT) -> Backbone:
     weights = _weights_of(name)
     path = fetch_weights(name, patience)
     model = models.get_model(name)
-    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    try:  # whatever is in the file, nothing of it is executed
+        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch raises many kinds for files that are not what they seem
+        why = f"they are not those of {name} ({type(error).__name__})"
+        raise WeightsError(f"the weights {path} cannot be used: {why}. Delete the file.") from error
     recipe = weights.transforms()
     return Backbone(
         model=model.eval(),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from torch import nn
 
@@ -31,6 +33,7 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
         torch.save(state, temporary)
         os.replace(temporary, target)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
@@ -40,6 +43,14 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
             f"cannot write the checkpoint {target}: {error}. "
             "Free some disk space or choose another path; an older checkpoint there is untouched."
         ) from error
+
+
+def _sweep(target: Path) -> None:
+    """Remove the unfinished files of processes that were killed while they wrote."""
+    for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        process = part.name.split(".")[-2]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            part.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: str | Path, model: nn.Module) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def _photographs(folder: Path, image_size: int, val_fraction: float, seed: int) 
     paths = [folder.parent / name for name in names]
     pixels, kept, unreadable = images.read_images(paths, image_size)
     labels = torch.tensor([CLASSES.index(path.parent.name) for path in paths])
-    split = Split(torch.from_numpy(pixels), labels[kept], [names[i] for i in kept])
+    split = Split(pixels, labels[kept], [names[i] for i in kept])
     of_test = torch.tensor(["/val/" in name for name in split.names])
     train, val = divide(split.subset(~of_test), val_fraction, seed)
     stray = set(folder.rglob("*.*")) - set(paths)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from cnnlab import archives
-from cnnlab.images import read_images
+from cnnlab.images import Streamed, read_images
 from cnnlab.splits import ImageData, Split, divide
 
 # Folders that hold class folders, and the split they mean.
@@ -36,7 +36,8 @@ def load_image_folder(
     the two, that one is the test set, and validation is split off ``train``.
 
     Files that are no readable pictures are left out, counted in one line and listed in
-    ``.skipped``. Pictures are recognised by content; see `cnnlab.images.read_image`.
+    ``.skipped``. Pictures are recognised by content; see `cnnlab.images.read_image`. Too many for
+    the memory are decoded anew in every epoch; a line says so.
 
     Raises
     ------
@@ -44,7 +45,7 @@ def load_image_folder(
         When there is nothing at `path`.
     ValueError
         Without class folders, with one class only, with a class that has no readable picture or
-        too few to split, for a zip file that is damaged or not safe, or for too much memory.
+        too few to split, or for a zip file that is damaged, not safe or too large for the memory.
 
     Examples
     --------
@@ -147,22 +148,29 @@ def _read_parts(
     if not files:
         raise ValueError(f"no pictures in {path}: its class folders are empty")
     pixels, kept, unreadable = read_images(files, image_size)
+    if isinstance(pixels, Streamed) and folder != path:
+        raise ValueError(f"{path} holds too many pictures for the memory: unpack it and try again")
     loose = [file for root in where.values() for file in _files(root, "*")]
     unused = unreadable | dict.fromkeys(loose, "not in a class folder")
-    skipped = [f"{file.relative_to(folder).as_posix()}: {why}" for file, why in unused.items()]
+    skipped = [f"{_name(file, folder)}: {why}" for file, why in unused.items()]
     if skipped:
         more = "; …" if len(skipped) > SHOWN else ""
         print(f"Skipped {len(skipped)} files: {'; '.join(skipped[:SHOWN])}{more}")
     whole = Split(
-        torch.from_numpy(pixels),
+        pixels,
         torch.tensor([found[i][1] for i in kept], dtype=torch.int64),
-        [files[i].relative_to(folder).as_posix() for i in kept],
+        [_name(files[i], folder) for i in kept],
     )
     parts = {}
     for part in where:
         parts[part] = whole.subset([j for j, i in enumerate(kept) if found[i][0] == part])
         _check_filled(parts[part], classes, where[part].relative_to(folder), path)
-    return parts, classes, skipped
+    return parts, [_name(Path(name)) for name in classes], skipped
+
+
+def _name(path: Path, folder: Path = Path()) -> str:
+    """Return a name that can be printed: Linux allows bytes in names that are no letters."""
+    return path.relative_to(folder).as_posix().encode(errors="replace").decode()
 
 
 def _check_classes(where: dict[str, Path], classes: list[str], path: Path) -> None:

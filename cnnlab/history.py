@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnnlab.checkpoints import random_state, restore_random_state
+from cnnlab.checkpoints import CheckpointError, random_state, restore_random_state
 
 __all__ = ["History", "Run"]
 
@@ -76,7 +76,10 @@ class Run:
         history.records.append(record)
         if self.scheduler is not None:
             self.scheduler.step()
-        if not math.isfinite(record["loss"]):
+        losses = [record[name] for name in ("loss", "val_loss") if name in record]
+        # The last step of an epoch can break the weights after its losses were noted.
+        weights = all(bool(weight.isfinite().all()) for weight in self.model.parameters())
+        if not (weights and all(map(math.isfinite, losses))):
             history.ending = "diverged"
         elif not history.best or _score(record) >= _score(history.best):
             history.best_epoch = len(history) - 1
@@ -88,6 +91,7 @@ class Run:
             "model": self.model.state_dict(),
             "best": self.best_state,
             "optimizer": self.optimizer.state_dict(),
+            "kind": type(self.optimizer).__name__,
             "scheduler": self.scheduler.state_dict() if self.scheduler else None,
             "records": self.history.records,
             "best_epoch": self.history.best_epoch,
@@ -95,14 +99,28 @@ class Run:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state."""
+        """Go back to a saved state.
+
+        Raises
+        ------
+        CheckpointError
+            If the state lacks something, or the optimiser trained other parameters, or is another.
+        """
+        try:
+            if state["kind"] != (kind := type(self.optimizer).__name__):
+                raise ValueError(f"its optimiser is {state['kind']}, now it is {kind}")
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.scheduler and state["scheduler"]:
+                self.scheduler.load_state_dict(state["scheduler"])
+            self.history = History(state["records"], state["best_epoch"])
+            self.best_state = state["best"]
+            restore_random_state(state["random"], self.loader)
+        except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
+            raise CheckpointError(
+                f"the checkpoint is of another training ({error}). Delete it to start afresh, or "
+                "go on with the same optimiser, and with the same layers frozen."
+            ) from error
         self.model.load_state_dict(state["model"])
-        self.best_state = state["best"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.scheduler and state["scheduler"]:
-            self.scheduler.load_state_dict(state["scheduler"])
-        self.history = History(state["records"], state["best_epoch"])
-        restore_random_state(state["random"], self.loader)
 
 
 def _score(record: dict[str, float]) -> float:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
 from tqdm.auto import tqdm
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # EPS and the like run programs
 MAX_PIXELS = 80_000_000  # one picture, as its header states; a decoded 240 MB
-MAX_DECODED_BYTES = 2 * 1024**3  # all pictures of one folder together
+MAX_DECODED_BYTES = 1024**3 // 2  # kept in memory; while they are split in three, twice as much
 MAX_THREADS = 8
 
 
@@ -88,9 +90,42 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+class Streamed:
+    """Pictures that are too many for the memory: decoded whenever they are asked for.
+
+    Stands in for a uint8 tensor (N, 3, H, W) wherever a `Split` uses one.
+    """
+
+    dtype = torch.uint8
+
+    def __init__(self, paths: Sequence[Path], image_size: int) -> None:
+        self.paths, self.image_size = list(paths), image_size
+        self.shape = torch.Size([len(paths), 3, image_size, image_size])
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Tensor:
+        chosen = torch.arange(len(self))[index]  # (B,), or a single number
+        paths = [self.paths[i] for i in chosen.flatten().tolist()]
+        pixels = np.empty((len(paths), *self.shape[1:]), dtype=np.uint8)
+        if unreadable := _decode(paths, self.image_size, pixels):
+            path, why = unreadable.popitem()
+            raise UnreadableImage(f"{path} could be read before, but not now: {why}")
+        return torch.from_numpy(pixels).view(*chosen.shape, *self.shape[1:])
+
+    def index_select(self, dim: int, index: Tensor) -> Streamed:
+        """Choose some of the pictures without decoding them."""
+        return Streamed([self.paths[i] for i in index.tolist()], self.image_size)
+
+    def split(self, size: int) -> Iterator[Tensor]:
+        """Go through all pictures, `size` at a time."""
+        return (self[start : start + size] for start in range(0, len(self), size))
+
+
 def read_images(
     paths: Sequence[Path], image_size: int
-) -> tuple[np.ndarray, list[int], dict[Path, str]]:
+) -> tuple[Tensor, list[int], dict[Path, str]]:
     """Read many pictures with a few threads; those that cannot be read are left out.
 
     Parameters
@@ -102,8 +137,9 @@ def read_images(
 
     Returns
     -------
-    images : numpy.ndarray
-        uint8 (N, 3, image_size, image_size) of the readable ones, in order.
+    images : Tensor
+        uint8 (N, 3, image_size, image_size) of the readable ones, in order. If they need more
+        than `MAX_DECODED_BYTES` of memory, `Streamed` stands in for it, which is slower.
     kept : list of int
         Their positions in `paths`.
     unreadable : dict
@@ -112,33 +148,42 @@ def read_images(
     Raises
     ------
     ValueError
-        When the decoded pictures would need more than `MAX_DECODED_BYTES`, or for a bad size.
+        For a bad size.
     """
     if not isinstance(image_size, int) or image_size < 1:
         raise ValueError(f"image_size must be a whole number of pixels ≥ 1, got {image_size!r}")
     needed = len(paths) * 3 * image_size**2
-    if needed > MAX_DECODED_BYTES:
-        fitting = int((MAX_DECODED_BYTES / (3 * len(paths))) ** 0.5)
-        raise ValueError(
-            f"{len(paths):,} pictures of {image_size} × {image_size} pixels need {needed:,} bytes "
-            f"of memory, more than the limit of {MAX_DECODED_BYTES:,}; "
-            f"choose image_size={fitting} or less, or fewer pictures"
-        )
-    images = np.empty((len(paths), 3, image_size, image_size), dtype=np.uint8)
+    fits = needed <= MAX_DECODED_BYTES
+    images = np.empty((len(paths), 3, image_size, image_size), dtype=np.uint8) if fits else None
+    unreadable = _decode(paths, image_size, images)
+    kept = [i for i, path in enumerate(paths) if path not in unreadable]
+    if images is not None:
+        pixels = torch.from_numpy(images)
+        return (pixels[kept] if unreadable else pixels), kept, unreadable
+    fitting = int((MAX_DECODED_BYTES / (3 * len(paths))) ** 0.5)
+    print(
+        f"{len(paths):,} pictures of {image_size} × {image_size} pixels need {needed:,} bytes, "
+        f"more than the {MAX_DECODED_BYTES:,} to be kept in memory: they are decoded anew each "
+        f"time, which is slower. With image_size={fitting} or less they would be kept."
+    )
+    return Streamed([paths[i] for i in kept], image_size), kept, unreadable  # type: ignore[return-value]
+
+
+def _decode(paths: Sequence[Path], image_size: int, images: np.ndarray | None) -> dict[Path, str]:
+    """Decode all pictures, into `images` if given; return those that cannot be read, and why."""
 
     def read(position: int) -> str | None:
         try:
-            images[position] = read_image(paths[position], image_size)
+            picture = read_image(paths[position], image_size)
         except UnreadableImage as error:
             return str(error)
+        if images is not None:
+            images[position] = picture
         return None
 
     threads = min(MAX_THREADS, os.cpu_count() or 1)
     with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
         warnings.simplefilter("ignore")  # PIL's remarks on odd files: the reasons are reported
-        positions = range(len(paths))
-        results = pool.map(read, positions)
+        results = pool.map(read, range(len(paths)))
         reasons = list(tqdm(results, "decoding", len(paths), delay=2, leave=False))
-    kept = [i for i in positions if reasons[i] is None]
-    unreadable = {path: why for path, why in zip(paths, reasons, strict=True) if why is not None}
-    return (images if len(kept) == len(paths) else images[kept]), kept, unreadable
+    return {path: why for path, why in zip(paths, reasons, strict=True) if why is not None}

@@ -31,12 +31,13 @@ def data_folder() -> Path:
     StorageError
         When neither a home folder nor ``CNNLAB_DATA`` exists.
     """
-    chosen = os.environ.get("CNNLAB_DATA") or str(pooch.os_cache("cnnlab"))
+    chosen = os.environ.get("CNNLAB_DATA", "")
     try:
-        return Path(chosen).expanduser().absolute()
+        return Path(chosen or pooch.os_cache("cnnlab")).expanduser().absolute()
     except RuntimeError as error:
+        where = chosen or "downloads"
         advice = "set CNNLAB_DATA to a folder for downloads"
-        raise StorageError(f"no home folder for {chosen}: {advice}", "no home folder") from error
+        raise StorageError(f"no home folder for {where}: {advice}", "no home folder") from error
 
 
 def offline() -> bool:

@@ -11,11 +11,12 @@ import json
 import os
 import re
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
-from cnnlab.places import data_folder, packaged
+from cnnlab.places import StorageError, data_folder, packaged
 
 __all__ = ["Result", "record", "recorded"]
 
@@ -128,8 +129,9 @@ def recorded() -> list[Result]:
     True
     """
     found = {(r.lesson, r.name): r for r in _read(packaged(*PUBLISHED))}
-    for path in sorted(_folder().glob("??.json")):
-        found |= {(r.lesson, r.name): r for r in _read(path, here=True)}
+    with suppress(StorageError):  # no home folder: then there are no results of this machine
+        for path in sorted(_folder().glob("??.json")):
+            found |= {(r.lesson, r.name): r for r in _read(path, here=True)}
     return sorted(found.values(), key=lambda result: result.lesson)
 
 

@@ -77,7 +77,8 @@ class Split(Dataset):
         chosen = torch.arange(len(self))[indices]
         masks = None if self.masks is None else self.masks[chosen]
         names = [self.names[i] for i in chosen.tolist()]
-        return Split(self.inputs[chosen], self.labels[chosen], names, masks, self.classes)
+        inputs = self.inputs.index_select(0, chosen)  # also where they are `Streamed`
+        return Split(inputs, self.labels[chosen], names, masks, self.classes)
 
 
 class Loaders(NamedTuple):

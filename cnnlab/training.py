@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,8 @@ _ENDINGS = {
     "finished": "",
     "interrupted": "Interrupted after {epochs} epochs; the best weights so far are in the model.\n",
     "diverged": (
-        "Stopped: the loss of epoch {epochs} is not a number. The model is back at its best "
-        "weights. Try a learning rate ten times smaller, look for NaN or huge values in the "
+        "Stopped: in epoch {epochs} a loss or a weight is not a number. The model is back at its "
+        "best weights. Try a learning rate ten times smaller, look for NaN or huge values in the "
         "images, or switch mixed precision off with fast=False.\n"
     ),
 }
@@ -103,11 +104,12 @@ def train_epoch(
     """
     device = torch.device(device or model_device(model))
     training_mode(model)
+    mixed_precision = torch.autocast(device.type, dtype) if dtype else nullcontext()
     total_loss, correct = torch.zeros(2, device=device)
     count = 0
     for X, y in watch(loader):
         X, y = X.to(device), y.to(device)
-        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        with mixed_precision:
             y_hat = forward(model, X, loader)  # logits (B, K), or (B, K, H, W)
         loss = criterion(y_hat.float(), y)
         optimizer.zero_grad()
@@ -115,7 +117,7 @@ def train_epoch(
         optimizer.step()
         total_loss += loss.detach() * len(y)  # a sum over samples: batches may differ in size
         hits = y_hat.argmax(dim=1) == y  # (B,), or (B, H, W)
-        correct += hits.sum() / hits[0].numel()
+        correct += hits.sum() * (len(y) / y.numel())
         count += len(y)
     return mean_of(total_loss, count), mean_of(correct, count)
 

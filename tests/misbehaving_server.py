@@ -7,6 +7,7 @@ part of the path chooses the behaviour, a method of `Handler`.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +24,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         _, behaviour, name = self.path.split("/", 2)
         self.server.asked.append(self.path)
+        self.server.times.append(time.monotonic())
         answer = getattr(self, f"answer_{behaviour}")
         with suppress(BrokenPipeError, ConnectionResetError):  # the client gives up, as it should
             answer(self.server.files.get(name))
@@ -88,6 +90,14 @@ class Handler(BaseHTTPRequestHandler):
         self.send(body[: len(body) // 2], len(body))
         self.server.stopping.wait()
 
+    def answer_gate(self, body: bytes) -> None:
+        self.send(body[: len(body) // 2], len(body))
+        self.server.gate.wait()
+        self.wfile.write(body[len(body) // 2 :])
+
+    def answer_broken(self, body: bytes) -> None:
+        self.send_error(500)
+
     def answer_endless(self, body: bytes) -> None:
         self.send(b"", None)
         while not self.server.stopping.is_set():
@@ -98,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class MisbehavingServer(ThreadingHTTPServer):
-    """The server: `files` by name, and the paths that were `asked` for."""
+    """The server: `files` by name, and the paths that were `asked` for, with their `times`."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -107,6 +117,8 @@ class MisbehavingServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
         self.asked: list[str] = []
+        self.times: list[float] = []  # when, in seconds
+        self.gate = threading.Event()  # opened by a test: the second halves may come
         self.stopping = threading.Event()
 
     def url(self, behaviour: str, name: str = "") -> str:
@@ -123,6 +135,7 @@ def running_server() -> Iterator[MisbehavingServer]:
         yield server
     finally:
         server.stopping.set()
+        server.gate.set()
         server.shutdown()
         server.server_close()
         thread.join()

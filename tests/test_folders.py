@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cnnlab import Split, load_image_folder, write_image_folder
+from cnnlab import Split, images, load_image_folder, write_image_folder
 
 
 def fill(folder: Path, count: int, colour: str = "red") -> None:
@@ -128,6 +128,22 @@ def test_a_zip_file_will_do(pets: Path, tmp_path: Path) -> None:
     assert len(data.train) == len(load_image_folder(pets, 8).train)
     assert data.source == f"folder: {archive}"
     assert data.skipped == []
+
+
+def test_a_folder_too_large_for_the_memory_gives_the_same_batches(
+    pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = {}
+    for name, limit in (("kept", 10**9), ("streamed", 1)):
+        monkeypatch.setattr(images, "MAX_DECODED_BYTES", limit)
+        data = load_image_folder(pets, 8)
+        assert isinstance(data.train.inputs, torch.Tensor) == (name == "kept")
+        batches[name] = list(data.loaders(4).train)
+    for (X, y), (X_again, y_again) in zip(*batches.values(), strict=True):
+        assert torch.equal(X, X_again) and torch.equal(y, y_again)
+    archive = shutil.make_archive(str(tmp_path / "pets"), "zip", tmp_path, "pets")
+    with pytest.raises(ValueError, match=r"pets\.zip holds too many pictures.*unpack it"):
+        load_image_folder(archive, 8)
 
 
 def test_a_bad_zip_file_is_named(tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from cnnlab import images
-from cnnlab.images import UnreadableImage, read_image, read_images
+from cnnlab.images import Streamed, UnreadableImage, read_image, read_images
+from cnnlab.splits import Split
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -161,10 +163,27 @@ def test_many_are_read_in_order_without_the_unreadable(tmp_path: Path) -> None:
     assert list(unreadable) == [paths[1], paths[3]]
 
 
-def test_too_much_for_the_memory_is_said_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_DECODED_BYTES", 3 * 10 * 50**2)
-    with pytest.raises(ValueError, match=r"need 300,000 bytes.*choose image_size=50 or less"):
-        read_images([Path("a.jpg")] * 10, 100)
+def test_pictures_too_many_for_the_memory_are_the_same_but_decoded_when_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    paths = [saved(tmp_path, Image.new("L", (9, 9), 40 * i), f"{i}.png") for i in range(6)]
+    paths[4].write_bytes(b"nonsense")
+    kept_in_memory, *others = read_images(paths, 4)
+    monkeypatch.setattr(images, "MAX_DECODED_BYTES", 6 * 3 * 3**2)
+    streamed, *same = read_images(paths, 4)
+    assert "need 288 bytes, more than the 162" in capsys.readouterr().out
+    assert isinstance(streamed, Streamed) and same == others
+    assert streamed.shape == kept_in_memory.shape and len(streamed) == 5
+    whole = Split(kept_in_memory, torch.arange(5))
+    part = Split(streamed, torch.arange(5)).subset([4, 0, 2])
+    assert isinstance(part.inputs, Streamed)
+    for index in (2, slice(1, 3), [2, 0], torch.tensor([True, False, True])):
+        for ours, expected in zip(part[index], whole.subset([4, 0, 2])[index], strict=True):
+            assert torch.equal(ours, expected)
+    assert torch.equal(torch.cat(list(streamed.split(2))), kept_in_memory)
+    paths[5].unlink()
+    with pytest.raises(UnreadableImage, match=r"5\.png could be read before, but not now"):
+        streamed[4]
 
 
 @pytest.mark.parametrize("size", [0, -1, 11.5, "112"])

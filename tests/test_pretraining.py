@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -87,7 +86,7 @@ def test_a_killed_run_loses_no_finished_epoch(straight, source, tmp_path):
     limit = time.monotonic() + 120
     while not (tmp_path / "checkpoint.pt").exists() and time.monotonic() < limit:
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
     finished = len(history_of(tmp_path))
     assert finished >= 1

@@ -215,7 +215,7 @@ def test_a_killed_training_goes_on_to_the_same_numbers(tmp_path):
         process = start(tmp_path / "b.ckpt", resumed, pause=0.05)
         wait_for(tmp_path / "b.ckpt")
         time.sleep(0.3)
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
         assert not resumed.exists()
     assert start(tmp_path / "b.ckpt", resumed, pause=0).wait(timeout=120) == 0
