@@ -107,7 +107,8 @@ def minutes_by_section(notebook: Any) -> dict[str, int]:
 def _prose(cell: Any) -> list[Block]:
     """Split Markdown at its headings, so that a long cell can go on to another slide."""
     parts = re.split(r"(?m)^(?=#{2,3} )", cell.source)
-    return [Block("prose", markdown2html(part)) for part in parts if part.strip()]
+    links = re.compile(r'<a class="anchor-link".*?</a>')  # a deck numbers its slides instead
+    return [Block("prose", links.sub("", markdown2html(part))) for part in parts if part.strip()]
 
 
 def _code_and_outputs(cell: Any) -> list[Block]:

@@ -5,7 +5,6 @@ Every block maps (B, in_channels, H, W) to (B, out_channels, H, W), unless it sa
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -30,6 +30,7 @@ TEMPLATE = """{% extends 'lab/index.html.j2' %}
 {% block html_head_css %}<style>
 body.jp-Notebook { max-width: 64rem; margin: 0 auto; }
 .jp-OutputArea-output .highlight pre { font: 13px/1.4 monospace; }
+.jp-InputPrompt, .jp-OutputPrompt { color: #3c464f; opacity: 1; }
 .jp-OutputArea-output summary,
 .jp-InputArea summary { font: 14px sans-serif; padding: 5px 0; cursor: pointer; }
 </style>{% endblock %}

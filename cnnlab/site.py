@@ -79,7 +79,12 @@ def write_site_index(sources: Iterable[Path], folder: Path) -> Path:
 
 def _card(source: Path, folder: Path) -> dict[str, Any]:
     title, about, outcomes = introduction(source)
-    card = {"name": source.stem, "title": title, "about": about, "outcomes": outcomes}
+    card: dict[str, Any] = {
+        "name": source.stem,
+        "title": title,
+        "about": about,
+        "outcomes": outcomes,
+    }
     card["sections"] = minutes_by_section(nbformat.read(source, as_version=4))
     picture = folder / "pictures" / f"{source.stem}.png"
     if picture.is_file():

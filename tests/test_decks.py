@@ -57,6 +57,19 @@ def test_skipped_cells_and_hidden_code_are_not_shown(notebook: Any) -> None:
     assert "Set-up" not in shown and "hidden()" not in shown and "solution" in shown
 
 
+def test_a_solution_has_a_slide_of_its_own_and_waits() -> None:
+    shown = "<style>p{}</style><details><summary>Show</summary><pre>a &lt; <b>b</b></pre></details>"
+    output = new_output("display_data", {"text/html": shown})
+    solution = cell(new_code_cell, "# @title Solution of 1\nex()", "skip", tags=["solution"])
+    assert slides_of(new_notebook(cells=[solution])) == [], "there is none before it was run"
+    solution.outputs = [output]
+    (slide,) = slides_of(new_notebook(cells=[solution]))
+    title, code = slide.blocks
+    assert title.html == "<h3>Solution of 1</h3>" and not title.fragment
+    assert code.kind == "code" and code.fragment
+    assert re.sub("<.*?>", "", code.html).strip() == "a &lt; b"
+
+
 def test_a_deck_is_one_file_that_asks_no_server(notebook: Any, tmp_path: Path) -> None:
     deck = write_deck(notebook, tmp_path / "01_x.ipynb", tmp_path)
     text = deck.read_text(encoding="utf-8")

@@ -30,6 +30,7 @@ function addSlide(after) {
 
 function paginate(first) {
   let slide = first, used = 0;
+  const heights = new Map();
   for (const block of first.querySelectorAll(":scope > .block")) {
     shrink(block);
     const height = block.getBoundingClientRect().height;
@@ -40,7 +41,18 @@ function paginate(first) {
     }
     if (slide !== first) slide.append(block);
     used += height;
+    heights.set(slide, used);
   }
+  heights.forEach((height, one) => enlarge(one, ROOM.height - height));
+}
+
+// A picture takes the room that is left: what is written in it is read from the back row.
+function enlarge(slide, room) {
+  const pictures = slide.querySelectorAll(":scope > .picture img");
+  if (pictures.length !== 1) return;
+  const [{ width, height, style }] = pictures;
+  const zoom = Math.min(1.5, ROOM.width / width, (height + room) / height);
+  if (zoom > 1) Object.assign(style, { width: `${width * zoom}px`, maxWidth: "none", maxHeight: "none" });
 }
 
 async function startDeck() {

@@ -1,20 +1,26 @@
-"""Slides in a real browser: everything fits, everything loads, nothing is asked of a server."""
+"""Slides in a real browser: everything fits, everything loads, nothing is asked of a server.
+
+Two lessons are looked at with their figures. ``pytest -m benchmark tests/browser`` does so with
+the others, too, which takes as long as executing them.
+"""
 
 from __future__ import annotations
 
-import json
+import base64
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from selenium.webdriver.support.ui import WebDriverWait
+from looking import MISSING_PICTURES, NOTEBOOKS, asked_elsewhere, complaints, open_deck, wait_for
 
 from cnnlab.decks import write_deck
 
 pytestmark = pytest.mark.browser
-ROOT = Path(__file__).parents[2]
-NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
+FAST = [path for path in NOTEBOOKS if path.stem[:2] in ("06", "07")]  # seconds, not minutes
+SLOW = [path for path in NOTEBOOKS if path not in FAST]
 TOLERANCE = 10  # pixels
 
 SIZES = """
@@ -32,41 +38,105 @@ for (const [number, slide] of Reveal.getSlides().entries()) {
     empty: !slide.innerText.trim() && !slide.querySelector("img"),
     code: Math.min(99, ...[...slide.querySelectorAll(".code pre")].map((code) =>
       parseFloat(getComputedStyle(code).fontSize) * (code.closest(".block").currentCSSZoom || 1))),
+    spoken: Boolean(Reveal.getSlideNotes(slide)),
+    dollars: /\\$[^$\\n]+\\$/.test(slide.innerText),
   });
 }
 return found;
 """
+FORMULAS = """
+return {drawn: document.querySelectorAll("mjx-container svg").length,
+        broken: document.querySelectorAll("mjx-merror, [data-mml-node=merror]").length};
+"""
 
 
-def open_deck(browser: Any, deck: Path) -> None:
-    browser.get_log("browser"), browser.get_log("performance")
-    browser.get(deck.as_uri())
-    ready = "return document.documentElement.dataset.ready"
-    WebDriverWait(browser, 60).until(lambda chrome: chrome.execute_script(ready) == "yes")
-
-
-def asked_elsewhere(browser: Any) -> list[str]:
-    """The addresses off this machine that the page has asked for."""
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls = [
-        e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"
-    ]
-    return [url for url in urls if not url.startswith(("file:", "data:", "blob:"))]
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_slide_fits_and_nothing_is_asked_of_a_server(
-    path: Path, browser: Any, tmp_path: Path
-) -> None:
-    open_deck(browser, write_deck(nbformat.read(path, as_version=4), path, tmp_path))
+def look_at(deck: Path, browser: Any) -> list[dict[str, Any]]:
+    """What every deck must be; returns what was measured of its slides."""
+    open_deck(browser, deck)
     slides = browser.execute_script(SIZES)
     assert len(slides) >= 15
     for slide in slides:
         assert slide["right"] <= 1280 + TOLERANCE and slide["bottom"] <= 720, slide
         assert not slide["empty"], slide
         assert slide["code"] >= 24, slide  # 18 pt
-    assert [e for e in browser.get_log("browser") if e["level"] == "SEVERE"] == []
+    assert 2 * sum(slide["spoken"] for slide in slides) >= len(slides), "too few speaker notes"
+    assert browser.execute_script(FORMULAS)["broken"] == 0
+    assert browser.execute_script(MISSING_PICTURES) == []
+    assert browser.execute_script("return getComputedStyle(document.querySelector("
+                                  "'.slide-number')).display") == "block"  # fmt: skip
+    assert complaints(browser) == []
     assert asked_elsewhere(browser) == []
+    return slides
+
+
+@pytest.mark.parametrize("path", SLOW, ids=lambda path: path.stem)
+def test_every_slide_fits_and_nothing_is_asked_of_a_server(
+    path: Path, browser: Any, tmp_path: Path
+) -> None:
+    look_at(write_deck(nbformat.read(path, as_version=4), path, tmp_path), browser)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*FAST, *(pytest.param(path, marks=pytest.mark.benchmark) for path in SLOW)],
+    ids=lambda path: path.stem,
+)
+def test_so_does_every_slide_with_its_figures(
+    path: Path, browser: Any, executed: Callable[..., Path]
+) -> None:
+    slides = look_at(executed(path) / "slides" / f"{path.stem}.html", browser)
+    assert browser.execute_script("return document.images.length") >= 2
+    unnamed = "return [...document.images].filter((image) => image.alt.length < 20).length"
+    assert browser.execute_script(unnamed) == 0
+    if "$" in path.read_text(encoding="utf-8"):
+        assert browser.execute_script(FORMULAS)["drawn"] > 0
+        assert not any(slide["dollars"] for slide in slides)
+
+
+def test_a_solution_waits_until_it_is_asked_for(
+    browser: Any, executed: Callable[..., Path]
+) -> None:
+    open_deck(browser, executed(FAST[0]) / "slides" / f"{FAST[0].stem}.html")
+    hidden = """
+    const title = [...document.querySelectorAll("h3")].find((h) => /^Solution/.test(h.innerText));
+    const {h, v} = Reveal.getIndices(title.closest("section"));
+    Reveal.slide(h, v, -1);
+    const code = title.closest("section").querySelector(".code");
+    const before = getComputedStyle(code).visibility;
+    Reveal.next();
+    return [before, getComputedStyle(code).visibility];
+    """
+    assert browser.execute_script(hidden) == ["hidden", "visible"]
+
+
+def test_the_speaker_s_window_shows_the_notes(browser: Any, executed: Callable[..., Path]) -> None:
+    open_deck(browser, executed(FAST[0]) / "slides" / f"{FAST[0].stem}.html")
+    browser.execute_script("Reveal.slide(2); Reveal.getPlugin('notes').open()")
+    said = browser.execute_script("return Reveal.getSlideNotes()")
+    first = browser.current_window_handle
+    try:
+        (speaker,) = set(browser.window_handles) - {first}
+        browser.switch_to.window(speaker)
+        notes = "return document.querySelector('.speaker-controls-notes .value')?.innerText"
+        shown = wait_for(browser, notes)
+        assert shown.split()[:5] == re.sub("<.*?>", " ", said).split()[:5]
+        browser.close()
+    finally:
+        browser.switch_to.window(first)
+
+
+def test_the_printed_deck_has_a_page_for_every_slide(
+    browser: Any, executed: Callable[..., Path]
+) -> None:
+    deck = executed(FAST[1]) / "slides" / f"{FAST[1].stem}.html"
+    open_deck(browser, deck, "?print-pdf")
+    slides = browser.execute_script("return Reveal.getTotalSlides()")
+    assert wait_for(browser, "return document.querySelectorAll('.pdf-page').length") >= slides
+    printed = browser.execute_cdp_cmd(
+        "Page.printToPDF", {"preferCSSPageSize": True, "printBackground": True}
+    )
+    pages = re.findall(rb"/Type\s*/Page\b", base64.b64decode(printed["data"]))
+    assert slides <= len(pages) <= slides + 1  # and no slide takes two
 
 
 def test_formulas_are_drawn(browser: Any, tmp_path: Path) -> None:
@@ -74,5 +144,4 @@ def test_formulas_are_drawn(browser: Any, tmp_path: Path) -> None:
     cell.metadata["slideshow"] = {"slide_type": "slide"}
     deck = write_deck(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "x.ipynb", tmp_path)
     open_deck(browser, deck)
-    count = "return document.querySelectorAll('mjx-container svg').length"
-    assert browser.execute_script(count) == 2
+    assert browser.execute_script(FORMULAS) == {"drawn": 2, "broken": 0}
