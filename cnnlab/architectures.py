@@ -116,12 +116,12 @@ class Ledger(list[Architecture]):
         return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], legend])
 
     def differences(self) -> str:
-        """Say for each number that is not the published one why."""
-        return "\n".join(
-            f"{row.name}, {column}: {reason}"
-            for row in self
-            for column, reason in row.reasons.items()
-        )
+        """Say for each number that is not the published one why; equal reasons share a line."""
+        where: dict[str, list[str]] = {}
+        for row in self:
+            for column, reason in row.reasons.items():
+                where.setdefault(reason, []).append(f"{row.name} {column}")
+        return "\n".join(f"{', '.join(places)}: {reason}" for reason, places in where.items())
 
 
 def _cells(row: Architecture) -> tuple[str, ...]:
@@ -137,7 +137,7 @@ def _cells(row: Architecture) -> tuple[str, ...]:
         f"{row.depth or '?'}" + (f" ({said.depth})" if said.depth else ""),
         row.field_size or "?",
         _both(row.top1, said.top1),
-        next(iter(row.weights), "") or row.note,
+        next(iter(row.weights), "").split(".")[-1] or row.note,
     )
 
 
