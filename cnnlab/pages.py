@@ -28,9 +28,12 @@ TEMPLATE = """{% extends 'lab/index.html.j2' %}
 <script>{{ resources.mathjax }}</script>
 {% endif %}{% endblock %}
 {% block html_head_css %}<style>
-body.jp-Notebook { max-width: 64rem; margin: 0 auto; }
+body.jp-Notebook { max-width: 64rem; margin: 0 auto; /* and colours of at least 4.5:1 */
+  --jp-cell-prompt-not-active-opacity: 1; --jp-cell-prompt-not-active-font-color: #3c464f;
+  --jp-cell-inprompt-font-color: #3c464f; --jp-cell-outprompt-font-color: #3c464f;
+  --jp-mirror-editor-comment-color: #2f6b6b; --jp-mirror-editor-number-color: #007000;
+  --jp-mirror-editor-operator-color: #8a00d4; --jp-mirror-editor-keyword-color: #007000; }
 .jp-OutputArea-output .highlight pre { font: 13px/1.4 monospace; }
-.jp-InputPrompt, .jp-OutputPrompt { color: #3c464f; opacity: 1; }
 .jp-OutputArea-output summary,
 .jp-InputArea summary { font: 14px sans-serif; padding: 5px 0; cursor: pointer; }
 </style>{% endblock %}

@@ -14,6 +14,11 @@ pytestmark = pytest.mark.browser
 LESSONS = [path for path in NOTEBOOKS if path.stem[:2] in ("06", "07")]
 LINKS = "return [...document.querySelectorAll('a[href]')].map((link) => link.href)"
 
+ANCHOR = """
+const name = arguments[0];
+return [name, decodeURIComponent(name)].some((id) => document.getElementById(id) !== null);
+"""
+
 
 def test_every_page_loads_whole_and_every_link_leads_somewhere(
     browser: Any, executed: Callable[..., Path]
@@ -35,8 +40,7 @@ def test_every_page_loads_whole_and_every_link_leads_somewhere(
                 continue
             assert Path(unquote(urlparse(address).path)).is_file(), f"{page} links to {link}"
             if address == page and part and not part.startswith("/"):  # reveal.js's own are #/2/1
-                there = "return document.getElementById(decodeURIComponent(arguments[0])) !== null"
-                assert browser.execute_script(there, part), f"{page} has no {part}"
+                assert browser.execute_script(ANCHOR, part), f"{page} has no {part}"
             if address not in seen | set(waiting):
                 waiting.append(address)
     names = {"index.html", *(f"{path.stem}.html" for path in LESSONS)}

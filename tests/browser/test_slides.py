@@ -49,6 +49,14 @@ return {drawn: document.querySelectorAll("mjx-container svg").length,
         broken: document.querySelectorAll("mjx-merror, [data-mml-node=merror]").length};
 """
 
+# Through the window that opened it, because chromedriver hangs in one that a script has written.
+OPEN_SPEAKER = """
+const open = window.open;
+window.open = (...all) => (window.speaker = open.apply(window, all));
+Reveal.slide(2);
+Reveal.getPlugin("notes").open();
+"""
+
 
 def look_at(deck: Path, browser: Any) -> list[dict[str, Any]]:
     """What every deck must be; returns what was measured of its slides."""
@@ -85,7 +93,7 @@ def test_so_does_every_slide_with_its_figures(
     path: Path, browser: Any, executed: Callable[..., Path]
 ) -> None:
     slides = look_at(executed(path) / "slides" / f"{path.stem}.html", browser)
-    assert browser.execute_script("return document.images.length") >= 2
+    assert browser.execute_script("return document.images.length") >= 1
     unnamed = "return [...document.images].filter((image) => image.alt.length < 20).length"
     assert browser.execute_script(unnamed) == 0
     if "$" in path.read_text(encoding="utf-8"):
@@ -97,41 +105,39 @@ def test_a_solution_waits_until_it_is_asked_for(
     browser: Any, executed: Callable[..., Path]
 ) -> None:
     open_deck(browser, executed(FAST[0]) / "slides" / f"{FAST[0].stem}.html")
-    hidden = """
+    code = """
     const title = [...document.querySelectorAll("h3")].find((h) => /^Solution/.test(h.innerText));
     const {h, v} = Reveal.getIndices(title.closest("section"));
-    Reveal.slide(h, v, -1);
-    const code = title.closest("section").querySelector(".code");
-    const before = getComputedStyle(code).visibility;
-    Reveal.next();
-    return [before, getComputedStyle(code).visibility];
+    if (arguments[0]) Reveal.slide(h, v, -1);
+    return getComputedStyle(title.closest("section").querySelector(".code")).visibility;
     """
-    assert browser.execute_script(hidden) == ["hidden", "visible"]
+    assert browser.execute_script(code, True) == "hidden"
+    browser.execute_script("Reveal.next()")
+    wait_for(browser, f"return (() => {{ {code} }})() === 'visible'")
 
 
 def test_the_speaker_s_window_shows_the_notes(browser: Any, executed: Callable[..., Path]) -> None:
     open_deck(browser, executed(FAST[0]) / "slides" / f"{FAST[0].stem}.html")
-    browser.execute_script("Reveal.slide(2); Reveal.getPlugin('notes').open()")
+    browser.execute_script(OPEN_SPEAKER)
+    notes = "return speaker.document.querySelector('.speaker-controls-notes .value')?.innerText"
     said = browser.execute_script("return Reveal.getSlideNotes()")
-    first = browser.current_window_handle
-    try:
-        (speaker,) = set(browser.window_handles) - {first}
-        browser.switch_to.window(speaker)
-        notes = "return document.querySelector('.speaker-controls-notes .value')?.innerText"
-        shown = wait_for(browser, notes)
-        assert shown.split()[:5] == re.sub("<.*?>", " ", said).split()[:5]
-        browser.close()
-    finally:
-        browser.switch_to.window(first)
+    assert wait_for(browser, notes).split()[:5] == re.sub("<.*?>", " ", said).split()[:5]
+    browser.execute_script("Reveal.slide(3)")
+    said = browser.execute_script("return Reveal.getSlideNotes()")
+    wait_for(browser, f"{notes}.startsWith(arguments[0])", re.sub("<.*?>", "", said).strip()[:20])
+    assert complaints(browser) == []
+    browser.execute_script("speaker.close()")
 
 
 def test_the_printed_deck_has_a_page_for_every_slide(
     browser: Any, executed: Callable[..., Path]
 ) -> None:
     deck = executed(FAST[1]) / "slides" / f"{FAST[1].stem}.html"
-    open_deck(browser, deck, "?print-pdf")
+    open_deck(browser, deck)
     slides = browser.execute_script("return Reveal.getTotalSlides()")
-    assert wait_for(browser, "return document.querySelectorAll('.pdf-page').length") >= slides
+    open_deck(browser, deck, "?print-pdf")
+    sheets = "return document.querySelectorAll('.pdf-page').length"
+    assert wait_for(browser, sheets) == slides
     printed = browser.execute_cdp_cmd(
         "Page.printToPDF", {"preferCSSPageSize": True, "printBackground": True}
     )
