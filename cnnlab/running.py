@@ -52,6 +52,14 @@ def kernel_environment(jobs: int) -> dict[str, str]:
     return environment
 
 
+def _memory(process: psutil.Process) -> int:
+    """Return the bytes in use; what a process shares with others counts in part, where known."""
+    try:
+        return process.memory_full_info().pss
+    except (AttributeError, psutil.AccessDenied):  # not Linux, or not allowed to look
+        return process.memory_info().rss
+
+
 @dataclass
 class Run:
     """One notebook's way through a kernel, and what came of it."""
@@ -129,7 +137,7 @@ class Run:
         used = 0
         for process in self.processes():
             with suppress(psutil.Error):
-                used += process.memory_info().rss
+                used += _memory(process)
         self.peak_bytes = max(self.peak_bytes, used)
 
     def stop(self) -> None:
