@@ -6,6 +6,7 @@ import contextlib
 import glob
 import os
 import random
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,9 @@ def load_checkpoint(path: str | Path, model: nn.Module) -> dict[str, Any]:
         If the file is damaged, is no checkpoint, or was made by a model of another shape.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"{damaged} is damaged")
         state = torch.load(path, map_location="cpu", weights_only=True)
         saved = {name: tuple(tensor.shape) for name, tensor in state["model"].items()}
     except Exception as error:  # torch raises many kinds for damaged files
