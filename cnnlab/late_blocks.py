@@ -20,6 +20,7 @@ def separable(in_channels: int, out_channels: int, kernel: int = 3) -> nn.Sequen
 
     Examples
     --------
+    >>> import torch
     >>> separable(8, 16)(torch.zeros(1, 8, 9, 9)).shape
     torch.Size([1, 16, 9, 9])
     """
@@ -34,6 +35,7 @@ class InvertedResidual(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> InvertedResidual(16)(torch.zeros(1, 16, 9, 9)).shape
     torch.Size([1, 16, 9, 9])
     """
@@ -59,6 +61,7 @@ class SqueezeExcite(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> SqueezeExcite(16)(torch.zeros(1, 16, 9, 9)).shape
     torch.Size([1, 16, 9, 9])
     """
@@ -81,6 +84,7 @@ class ConvNeXtBlock(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> ConvNeXtBlock(16)(torch.zeros(1, 16, 9, 9)).shape
     torch.Size([1, 16, 9, 9])
     """
@@ -106,6 +110,7 @@ class PatchEncoder(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> PatchEncoder(32)(torch.zeros(1, 3, 32, 32)).shape
     torch.Size([1, 16, 32])
     """
