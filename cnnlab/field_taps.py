@@ -54,11 +54,12 @@ def convolution(
     """
     before, after = padding
     room = length + before + after - dilation * (kernel - 1) - 1
-    if room < 0:
-        raise ValueError(f"a window of {dilation * (kernel - 1) + 1} does not fit {length} pixels")
+    room += stride - 1 if ceil_mode else 0  # the last window may stand over the end,
     outputs = room // stride + 1
-    if ceil_mode and room % stride and outputs * stride < length + before:
-        outputs += 1  # one more window, unless it would begin in the padding behind the end
+    if ceil_mode and (outputs - 1) * stride >= length + before:
+        outputs -= 1  # but not begin in the padding behind it
+    if outputs < 1:
+        raise ValueError(f"a window of {dilation * (kernel - 1) + 1} does not fit {length} pixels")
 
     def of(i: int) -> range:
         first = i * stride - before

@@ -244,6 +244,15 @@ LAYERS = st.one_of(
 )  # fmt: skip
 
 
+def test_a_window_larger_than_its_input_counts_where_torch_rounds_up():
+    pool = nn.MaxPool2d(2, stride=2, ceil_mode=True)
+    assert pool(torch.zeros(1, 1, 1, 4)).shape == (1, 1, 1, 2)
+    (field,) = list(receptive_field(nn.Sequential(pool), (1, 1, 4)).values())[-1:]
+    assert field.shape == (1, 1, 2)
+    with pytest.raises(FieldError, match="a window of 2 does not fit 1 pixels"):
+        receptive_field(nn.Sequential(nn.MaxPool2d(2)), (1, 1, 4))
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(LAYERS, min_size=1, max_size=5), st.integers(8, 15), st.integers(8, 15))
 def test_random_networks_agree_with_their_gradients(layers, height, width):

@@ -158,12 +158,14 @@ def test_a_picture_of_any_size_gets_a_mask_of_its_size():
 
 def test_with_eight_views_a_turned_picture_gets_the_turned_mask():
     torch.manual_seed(0)
-    model = cnnlab.UNet(widths=(4, 8))
+    model = cnnlab.UNet(widths=(4, 8)).eval()
+    with torch.no_grad():  # so that about half of the pixels belong to each class
+        model.head.bias -= model(torch.rand(2, 3, 16, 16)).mean(dim=(0, 2, 3))
     for images in (torch.rand(2, 3, 16, 16), torch.rand(1, 3, 12, 16)):
         mask = segment(model, images, views=8)
         turned = segment(model, images.rot90(1, (-2, -1)).flip(-1), views=8)
-        assert torch.equal(turned, mask.rot90(1, (-2, -1)).flip(-1))
-    assert 0 < mask.float().mean() < 1  # the untrained model says both, so the claim has content
+        assert (turned != mask.rot90(1, (-2, -1)).flip(-1)).float().mean() < 0.01  # rounding
+        assert 0 < mask.float().mean() < 1
 
 
 def test_the_overlay_shows_hits_false_alarms_and_misses_in_their_colours():
