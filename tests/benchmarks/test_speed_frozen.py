@@ -1,0 +1,81 @@
+"""Frozen transfer: features once and a linear layer, or every picture through it in every epoch."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+import timing
+import torch
+import torchvision
+import tutorial
+from torch.nn import functional as F
+
+import cnnlab
+from cnnlab.backbones import Backbone, Normalise
+from cnnlab.model_card import together
+
+pytestmark = pytest.mark.benchmark
+
+
+def transfer(folder: Path, backbone: Backbone, size: int) -> float:
+    """Learn from the pictures in train/, and return the accuracy on those in val/."""
+    data = together(cnnlab.load_image_folder(folder, image_size=size))
+    features = cnnlab.extract_features(backbone, data)
+    head = cnnlab.linear_probe(features.train)
+    return cnnlab.evaluate(head, features.loaders().test).accuracy
+
+
+def test_frozen_transfer_is_forty_times_as_fast_and_as_accurate(pictures, report):
+    backbone, size = cnnlab.load_backbone("tiny_resnet"), 112
+    seconds, accuracies = ([], []), ([], [])
+    for seed in range(3):
+        torch.manual_seed(seed)
+        start = time.perf_counter()
+        accuracies[0].append(transfer(pictures.folder, backbone, size))
+        seconds[0].append(time.perf_counter() - start)
+        model = tutorial.frozen(backbone.model, num_classes=2)
+        epochs = tutorial.train_model(model, pictures.folder, size)
+        seconds[1].append(epochs[-1][0])
+        accuracies[1].append(max(accuracy for _, accuracy in epochs))
+    ours, theirs = map(statistics.mean, accuracies)
+    assert ours >= theirs, (accuracies, "the results differ: no speed to compare")
+    report(
+        f"frozen transfer, tiny_resnet at {size} px ({pictures.kind})",
+        "tutorial's loop, 25 epochs",
+        timing.ratios(seconds[1], seconds[0]),
+        target=40,
+        note=f"{statistics.median(seconds[0]):.2f} s and {statistics.median(seconds[1]):.0f} s; "
+        f"test accuracy {ours:.1%}, and {theirs:.1%} in their best epochs",
+    )
+
+
+def test_frozen_transfer_at_224_pixels_is_forty_times_as_fast(pictures, report):
+    size, model = 224, torchvision.models.resnet18(weights=None).eval()
+    backbone = Backbone(model, Normalise(), [], "random weights", 512, size)
+    both_reach_the_same_features(backbone, pictures.folder, size)
+    ours, one_epoch = timing.in_turn(
+        lambda: transfer(pictures.folder, backbone, size),
+        lambda: tutorial.train_model(tutorial.frozen(model, 2), pictures.folder, size, epochs=1),
+        repetitions=3,
+    )
+    theirs = [tutorial.EPOCHS * seconds for seconds in one_epoch]
+    report(
+        f"frozen transfer, ResNet-18's shape at {size} px ({pictures.kind})",
+        "tutorial's loop, 25 × one epoch (all do the same work)",
+        timing.ratios(theirs, ours),
+        target=40,
+        note=f"{statistics.median(ours):.2f} s and {statistics.median(theirs):.0f} s",
+    )
+
+
+@torch.inference_mode()
+def both_reach_the_same_features(backbone: Backbone, folder: Path, size: int) -> None:
+    data = cnnlab.load_image_folder(folder, image_size=size)
+    X = data.val.inputs[:8]
+    few = cnnlab.ImageData(*[cnnlab.Split(X, data.val.labels[:8])] * 3, data.classes, "eight")
+    ours = cnnlab.extract_features(backbone, few).train.inputs
+    theirs = cnnlab.features_of(backbone.model, backbone.preprocess(X))
+    assert F.cosine_similarity(ours, theirs).min() > 0.999
