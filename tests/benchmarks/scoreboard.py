@@ -71,7 +71,7 @@ def short(value: float) -> str:
 
     Examples
     --------
-    >>> [short(x) for x in (0.01234, 1.0349, 58.04, 1234.5)]
+    >>> [short(x) for x in (0.01234, 1.0349, 58.04, 1234.6)]
     ['0.0123', '1.03', '58', '1,235']
     """
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
