@@ -72,8 +72,8 @@ _MODULE_OF_NAME = {
     "dice_scores": "segmentation",
     "mask_loader": "segmentation",
     "mask_loss": "segmentation",
-    "plot_masks": "segmentation",
-    "plot_scores": "segmentation",
+    "plot_masks": "mask_plots",
+    "plot_scores": "mask_plots",
     "segment": "segmentation",
     "turn_together": "segmentation",
     "History": "history",
@@ -157,7 +157,7 @@ _MODULE_OF_NAME = {
     "quiz_form": "quiz",
     "show_quiz": "quiz",
     "show_images": "plotting",
-    "show_source": "plotting",
+    "show_source": "source_code",
 }
 
 __all__ = ["__version__", *_MODULE_OF_NAME]

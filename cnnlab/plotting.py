@@ -5,10 +5,7 @@ Every function takes ``ax=None`` and returns the Axes, so that figures can be co
 
 from __future__ import annotations
 
-import ast
 import functools
-import inspect
-import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -26,7 +23,7 @@ from cnnlab.style import COLOURS, styled
 
 __all__ = [
     "describe", "plot_confusion", "plot_feature_maps", "plot_filters", "plot_history",
-    "plot_intervals", "show_images", "show_source",
+    "plot_intervals", "show_images",
 ]  # fmt: skip
 
 P = ParamSpec("P")
@@ -275,28 +272,3 @@ def plot_feature_maps(maps: Tensor, *, columns: int = 8, ax: Axes | None = None)
     scaled = (values - low) / (high - low).clamp(min=1e-12)
     coloured = torch.from_numpy(plt.get_cmap("viridis")(scaled.numpy())[..., :3])  # (C, H, W, 3)
     return show_images(coloured.permute(0, 3, 1, 2), columns=columns, ax=ax)
-
-
-def show_source(thing: Callable[..., Any] | type) -> None:
-    """Show the code of a function or class without its docstring, coloured in a notebook.
-
-    Examples
-    --------
-    >>> from cnnlab.evaluation import model_device
-    >>> show_source(model_device)
-    def model_device(model: nn.Module) -> torch.device:
-        return next((p.device for p in model.parameters()), torch.device("cpu"))
-    """
-    source = textwrap.dedent(inspect.getsource(inspect.unwrap(thing)))
-    lines = source.splitlines()
-    body = ast.parse(source).body[0].body  # type: ignore[attr-defined]
-    first = body[0]
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-        del lines[first.lineno - 1 : first.end_lineno]
-    text = "\n".join(lines)
-    if in_notebook():
-        from IPython.display import Code, display
-
-        display(Code(text, language="python"))
-    else:
-        print(text)

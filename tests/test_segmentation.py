@@ -11,8 +11,9 @@ from matplotlib.colors import to_rgb
 from sklearn.metrics import f1_score
 
 import cnnlab
-from cnnlab import segmentation
-from cnnlab.segmentation import HIT, MISSED, dice_scores, mask_loader, mask_loss, segment
+from cnnlab import mask_plots, segmentation
+from cnnlab.mask_plots import HIT, MISSED
+from cnnlab.segmentation import dice_scores, mask_loader, mask_loss, segment
 from cnnlab.style import COLOURS
 
 matplotlib.use("agg")
@@ -171,7 +172,7 @@ def test_with_eight_views_a_turned_picture_gets_the_turned_mask():
 def test_the_overlay_shows_hits_false_alarms_and_misses_in_their_colours():
     images = torch.full((1, 3, 1, 4), 100, dtype=torch.uint8)
     said, true = torch.tensor([[[1, 1, 0, 0]]]), torch.tensor([[[1, 0, 1, 0]]])
-    drawn = segmentation.overlay(images, said, true, alpha=1.0)[0, :, 0].T  # (4, 3)
+    drawn = mask_plots.overlay(images, said, true, alpha=1.0)[0, :, 0].T  # (4, 3)
     expected = [255 * torch.tensor(to_rgb(c)) for c in (HIT, COLOURS[1], MISSED)]
     assert torch.allclose(drawn[:3].float(), torch.stack(expected), atol=1.5)
     assert drawn[3].tolist() == [100, 100, 100]
@@ -179,9 +180,9 @@ def test_the_overlay_shows_hits_false_alarms_and_misses_in_their_colours():
 
 def test_figures_say_what_they_show_in_text_of_11_points():
     images, masks = drawings(2, 0)
-    legend = segmentation.plot_masks(images, masks, masks, ["a", "b"]).get_legend()
+    legend = mask_plots.plot_masks(images, masks, masks, ["a", "b"]).get_legend()
     assert all(text.get_fontsize() >= 11 for text in legend.get_texts())
-    ax = segmentation.plot_scores({"one": [0.5, 0.6, 0.7], "two": [0.8]}, xlabel="Dice (test)")
+    ax = mask_plots.plot_scores({"one": [0.5, 0.6, 0.7], "two": [0.8]}, xlabel="Dice (test)")
     assert ax.get_xlabel() == "Dice (test)"
     assert [text.get_text().strip() for text in ax.texts] == ["0.600", "0.800"]
     assert ax.yaxis_inverted()
