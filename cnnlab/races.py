@@ -233,7 +233,7 @@ def race(
             torch.manual_seed(seed)
             model = assemble(block, width, len(data.classes))
             loaders = data.loaders(batch_size=64, seed=seed)
-            optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+            optimizer = torch.optim.AdamW(model.parameters(), lr=lr, fused=True)
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
             with contextlib.redirect_stdout(io.StringIO()):  # many trainings: no bar for each
                 history = fit(

@@ -87,6 +87,7 @@ def fine_tune(
     optimizer = torch.optim.AdamW(
         [{"params": body, "lr": lr}, {"params": head.parameters(), "lr": head_lr}],
         weight_decay=0.05,
+        fused=True,
     )
     batches = data.loaders(batch_size, transform=preprocess, seed=seed).train
     model.to(memory_format=torch.channels_last)
