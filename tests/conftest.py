@@ -9,15 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from misbehaving_server import MisbehavingServer, running_server
 
 from cnnlab import storage
 from cnnlab.downloads import HURRIED
 
 
-def pytest_configure() -> None:
-    """Make relative paths in the environment absolute: kernels start in the notebook's folder."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Make relative paths in the environment absolute: kernels start in the notebook's folder.
+
+    Generated inputs are the same in each run; ``--hypothesis-profile=default`` draws new ones.
+    """
     os.environ.update(storage.absolute_environment())
+    settings.register_profile("repeatable", derandomize=True)
+    if not config.getoption("--hypothesis-profile", default=None):
+        settings.load_profile("repeatable")
 
 
 @pytest.fixture
