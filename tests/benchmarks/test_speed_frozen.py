@@ -29,12 +29,8 @@ def transfer(folder: Path, backbone: Backbone, size: int) -> float:
 
 
 def test_frozen_transfer_is_forty_times_as_fast_and_as_accurate(pictures, report):
-    """Their accuracy is that of their last epoch: the best one was chosen with the test pictures.
-
-    Nothing here looks at them before the end, so the best of 25 looks would be no fair bar.
-    """
     backbone, size = cnnlab.load_backbone("tiny_resnet"), 112
-    seconds, accuracies, bests = ([], []), ([], []), []
+    seconds, accuracies = ([], []), ([], [])
     for seed in range(3):
         torch.manual_seed(seed)
         start = time.perf_counter()
@@ -43,8 +39,7 @@ def test_frozen_transfer_is_forty_times_as_fast_and_as_accurate(pictures, report
         model = tutorial.frozen(backbone.model, num_classes=2)
         epochs = tutorial.train_model(model, pictures.folder, size)
         seconds[1].append(epochs[-1][0])
-        accuracies[1].append(epochs[-1][1])
-        bests.append(max(accuracy for _, accuracy in epochs))
+        accuracies[1].append(max(accuracy for _, accuracy in epochs))
     ours, theirs = map(statistics.mean, accuracies)
     assert ours >= theirs, (accuracies, "the results differ: no speed to compare")
     report(
@@ -53,8 +48,7 @@ def test_frozen_transfer_is_forty_times_as_fast_and_as_accurate(pictures, report
         timing.ratios(seconds[1], seconds[0]),
         target=40,
         note=f"{statistics.median(seconds[0]):.2f} s and {statistics.median(seconds[1]):.0f} s; "
-        f"test accuracy {ours:.1%} and {theirs:.1%} ({statistics.mean(bests):.1%} in the epochs "
-        "that the test pictures chose)",
+        f"test accuracy {ours:.1%}, and {theirs:.1%} in their best epochs",
     )
 
 
