@@ -132,7 +132,7 @@ def _draw_row(ax: Axes, chain: Sequence[Step], count: int, seen: list[list[int]]
         ]
         for owner in owners:
             ax.add_collection(LineCollection(lines, colors=COLOURS[owner], alpha=0.6, zorder=1))
-    _label(ax, level, f"layer {level}: {chain[-1]}" if chain else f"{count} inputs", "black")
+    _label(ax, level, f"layer {level}: {chain[-1]}" if chain else f"{count} inputs")
 
 
 def _draw_bars(ax: Axes, chain: Sequence[Step], trees: list[list[list[int]]]) -> None:
@@ -148,11 +148,11 @@ def _draw_bars(ax: Axes, chain: Sequence[Step], trees: list[list[list[int]]]) ->
     for row, (field, colour, text) in enumerate(bars):
         y = -0.55 - 0.4 * row
         ax.plot([field[0] - 0.4, field[-1] + 0.4], [y, y], color=colour, lw=5)
-        _label(ax, y, text, colour)
+        _label(ax, y, text)
 
 
-def _label(ax: Axes, y: float, text: str, colour: str) -> None:
-    ax.text(-0.01, y, text, ha="right", va="center", c=colour, transform=ax.get_yaxis_transform())
+def _label(ax: Axes, y: float, text: str) -> None:
+    ax.text(-0.01, y, text, ha="right", va="center", transform=ax.get_yaxis_transform())
 
 
 def _centre(chain: Sequence[Step], unit: int) -> float:

@@ -93,6 +93,7 @@ def test_the_bars_are_as_long_as_their_words_say():
     words = [text.get_text() for text in ax.texts if "px" in text.get_text()]
     lengths = [round(right - left + 0.2) for left, right in bars]
     assert lengths == [3, 5, 13, 13]
+    assert {text.get_color() for text in ax.texts} == {"black"}  # orange words would be too pale
     assert words == [
         "layer 1 sees 3 px",
         "layer 2 sees 5 px",

@@ -14,16 +14,20 @@ function shrink(block) {
   if (zoom < 1) block.style.zoom = Math.floor(zoom * 100) / 100;
 }
 
+// What is said of a slide goes for those that continue it: its outputs, a solution.
+function carryNotes(from, to) {
+  const notes = from.querySelector("aside.notes");
+  if (!notes) return;
+  const again = notes.cloneNode(true);
+  if (!again.firstElementChild.matches(".continued")) {
+    again.insertAdjacentHTML("afterbegin", '<p class="continued"><em>(continued)</em></p>');
+  }
+  to.append(again);
+}
+
 function addSlide(after) {
   const slide = document.createElement("section");
-  const notes = after.querySelector("aside.notes");
-  if (notes) {
-    const again = notes.cloneNode(true);
-    if (!again.firstElementChild.matches(".continued")) {
-      again.insertAdjacentHTML("afterbegin", '<p class="continued"><em>(continued)</em></p>');
-    }
-    slide.append(again);
-  }
+  carryNotes(after, slide);
   after.after(slide);
   return slide;
 }
@@ -61,7 +65,11 @@ async function startDeck() {
     await window.MathJax.typesetPromise();
   }
   await Promise.all([...document.images].map((image) => image.decode().catch(() => {})));
-  document.querySelectorAll(".slides > section > section").forEach(paginate);
+  for (const slide of document.querySelectorAll(".slides > section > section")) {
+    const above = slide.previousElementSibling;
+    if (above && !slide.querySelector("aside.notes")) carryNotes(above, slide);
+    paginate(slide);
+  }
   document.documentElement.dataset.laidOut = "yes";
   await Reveal.initialize({
     width: 1280, height: 720, margin: 0, center: false, hash: true, slideNumber: "c/t",
