@@ -139,6 +139,13 @@ def test_actions_are_pinned_and_may_only_read(path):
     assert "pull_request_target" not in text
 
 
+def test_the_workflow_looks_for_known_holes_at_every_push_and_every_week():
+    workflow = yaml.safe_load((WORKFLOWS[0].parent / "ci.yml").read_text(encoding="utf-8"))
+    steps = [step.get("run", "") for step in workflow["jobs"]["audit"]["steps"]]
+    assert steps[-2:] == ["pip install -e . pip-audit", "pip-audit --skip-editable"]
+    assert {"push", "pull_request", "schedule"} <= set(workflow[True])  # YAML reads `on` as true
+
+
 def test_the_workflow_covers_three_systems_and_every_python():
     workflow = yaml.safe_load((WORKFLOWS[0].parent / "ci.yml").read_text(encoding="utf-8"))
     matrix = workflow["jobs"]["versions"]["strategy"]["matrix"]
