@@ -12,6 +12,7 @@ import timing
 import torch
 import torchvision
 import tutorial
+from parts import with_validation
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -29,9 +30,9 @@ EPOCHS = 12  # lesson 09's
 
 
 def fine_tune(folder: Path, size: int, seed: int) -> list[tuple[float, float]]:
-    """Do as lesson 09 does; return seconds since the start and accuracy for each epoch."""
+    """Do as lesson 09 does; return seconds since the start and accuracy on val/ for each epoch."""
     start = time.perf_counter()
-    data = together(cnnlab.load_image_folder(folder, image_size=size))
+    data = cnnlab.load_image_folder(folder, image_size=size)
     backbone = cnnlab.load_backbone("tiny_resnet")
     head = cnnlab.linear_probe(cnnlab.extract_features(backbone, data).train)
     model = cnnlab.with_head(backbone, head)
@@ -42,7 +43,7 @@ def fine_tune(folder: Path, size: int, seed: int) -> list[tuple[float, float]]:
     loaders = data.loaders(32, transform=backbone.preprocess, augment=cnnlab.augment, seed=seed)
     seconds = time.perf_counter() - start
     history = cnnlab.fit(
-        model, loaders.train, loaders.test, epochs=EPOCHS, optimizer=optimizer, scheduler=schedule
+        model, loaders.train, loaders.val, epochs=EPOCHS, optimizer=optimizer, scheduler=schedule
     )
     times = torch.tensor(history["seconds"]).cumsum(0) + seconds
     return list(zip(times.tolist(), history["val_accuracy"], strict=True))
@@ -53,14 +54,17 @@ def first_time(epochs: list[tuple[float, float]], accuracy: float) -> float:
     return next((seconds for seconds, reached in epochs if reached >= accuracy), float("inf"))
 
 
-def test_fine_tuning_reaches_the_same_validation_accuracy_eight_times_as_fast(pictures, report):
+def test_fine_tuning_reaches_the_same_validation_accuracy_eight_times_as_fast(
+    pictures, report, tmp_path
+):
     backbone, size = cnnlab.load_backbone("tiny_resnet"), 112
     ours, theirs, goals = [], [], []
     for seed in range(3):
+        folder = with_validation(pictures.folder, tmp_path / str(seed), seed)
         torch.manual_seed(seed)
         model = tutorial.unfrozen(backbone.model, num_classes=2)
-        their_epochs = tutorial.train_model(model, pictures.folder, size)
-        our_epochs = fine_tune(pictures.folder, size, seed)
+        their_epochs = tutorial.train_model(model, folder, size)
+        our_epochs = fine_tune(folder, size, seed)
         goals.append(max(accuracy for _, accuracy in their_epochs))
         theirs.append(first_time(their_epochs, goals[-1]))  # not the rest of their 25 epochs
         ours.append(first_time(our_epochs, goals[-1]))

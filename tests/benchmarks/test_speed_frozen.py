@@ -11,45 +11,46 @@ import timing
 import torch
 import torchvision
 import tutorial
+from parts import with_validation
 from torch.nn import functional as F
 
 import cnnlab
 from cnnlab.backbones import Backbone, Normalise
-from cnnlab.model_card import together
 
 pytestmark = pytest.mark.benchmark
 
 
 def transfer(folder: Path, backbone: Backbone, size: int) -> float:
-    """Learn from the pictures in train/, and return the accuracy on those in val/."""
-    data = together(cnnlab.load_image_folder(folder, image_size=size))
+    """Learn from the pictures in train/, and return the accuracy on those held out for the test."""
+    data = cnnlab.load_image_folder(folder, image_size=size)
     features = cnnlab.extract_features(backbone, data)
     head = cnnlab.linear_probe(features.train)
     return cnnlab.evaluate(head, features.loaders().test).accuracy
 
 
-def test_frozen_transfer_is_forty_times_as_fast_and_as_accurate(pictures, report):
+def test_frozen_transfer_is_forty_times_as_fast_and_as_accurate(pictures, report, tmp_path):
+    """The tutorial's loop keeps the epoch that its val/ likes best; test/ is looked at once."""
     backbone, size = cnnlab.load_backbone("tiny_resnet"), 112
     seconds, accuracies = ([], []), ([], [])
     for seed in range(3):
+        folder = with_validation(pictures.folder, tmp_path / str(seed), seed)
         torch.manual_seed(seed)
         start = time.perf_counter()
-        accuracies[0].append(transfer(pictures.folder, backbone, size))
+        accuracies[0].append(transfer(folder, backbone, size))
         seconds[0].append(time.perf_counter() - start)
         model = tutorial.frozen(backbone.model, num_classes=2)
-        epochs = tutorial.train_model(model, pictures.folder, size)
-        seconds[1].append(epochs[-1][0])
-        accuracies[1].append(max(accuracy for _, accuracy in epochs))
+        seconds[1].append(tutorial.train_model(model, folder, size)[-1][0])
+        accuracies[1].append(tutorial.tested(model, folder, size))
     ours, theirs = map(statistics.mean, accuracies)
-    assert ours >= theirs, (accuracies, "the results differ: no speed to compare")
     report(
         f"frozen transfer, tiny_resnet at {size} px ({pictures.kind})",
         "tutorial's loop, 25 epochs",
         timing.ratios(seconds[1], seconds[0]),
         target=40,
         note=f"{statistics.median(seconds[0]):.2f} s and {statistics.median(seconds[1]):.0f} s; "
-        f"test accuracy {ours:.1%}, and {theirs:.1%} in their best epochs",
+        f"test accuracy {ours:.1%} and {theirs:.1%}",
     )
+    assert ours >= theirs, (accuracies, "fast, but less accurate")
 
 
 def test_frozen_transfer_at_224_pixels_is_forty_times_as_fast(pictures, report):

@@ -43,15 +43,17 @@ def unfrozen(model: nn.Module, num_classes: int) -> nn.Module:
 
 
 def make_loaders(folder: Path, size: int) -> dict[str, DataLoader]:
-    """Open train/ and val/; 256 to 224 pixels, or the same share of another size."""
+    """Open train/, val/ and test/; 256 to 224 pixels, or the same share of another size."""
     ending = [transforms.ToTensor(), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
     steps = {
         "train": [transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip()],
         "val": [transforms.Resize(size * 256 // 224), transforms.CenterCrop(size)],
     }
+    steps["test"] = steps["val"]
     datasets = {
         part: ImageFolder(str(folder / part), transforms.Compose(steps[part] + ending))
-        for part in ("train", "val")
+        for part in steps
+        if (folder / part).is_dir()
     }
     return {
         part: DataLoader(dataset, batch_size=4, shuffle=True, num_workers=4)
@@ -93,3 +95,12 @@ def train_model(
         epochs_done.append((time.perf_counter() - start, accuracy))
     model.load_state_dict(best_weights)
     return epochs_done
+
+
+@torch.inference_mode()
+def tested(model: nn.Module, folder: Path, size: int) -> float:
+    """Return the accuracy on test/."""
+    model.eval()
+    loader = make_loaders(folder, size)["test"]
+    right = sum((model(X).argmax(dim=1) == y).sum().item() for X, y in loader)
+    return right / len(loader.dataset)
