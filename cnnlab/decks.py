@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import re
+import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ __all__ = [
 
 BEGINNINGS = ("slide", "subslide")
 HIDDEN = ("skip", "notes")
-LONGEST_TEXT = 26  # printed lines on a slide
+LONGEST_TEXT, TEXT_WIDTH = 22, 88  # printed lines on a slide, characters in a line
 LONGEST_CODE, CODE_WIDTH = 19, 78  # lines of code on a slide, characters in a line
 FORMULA = re.compile(r"\$[^$\n]+\$|\$\$")
 MINUTES = re.compile(r"\*\*(\d+) min\.\*\*")
@@ -138,11 +139,14 @@ def _parts_of_code(source: str) -> list[str]:
     """Cut code that is too tall for a slide before a line that begins a statement."""
     lines = source.split("\n")
     height = sum(1 + len(line) // CODE_WIDTH for line in lines)  # long lines are wrapped
-    starts = [i for i, line in enumerate(lines) if i and re.match(r"[\w@%]", line)]
+    for indent in ("", "    "):  # within a function or class only if there is no other place
+        starts = [i for i, line in enumerate(lines) if i and re.match(indent + r"[\w@%]", line)]
+        if starts:
+            break
     if height <= LONGEST_CODE or not starts:
         return [source]
     middle = min(starts, key=lambda i: abs(i - len(lines) / 2))
-    return ["\n".join(lines[:middle]), "\n".join(lines[middle:])]
+    return ["\n".join(lines[:middle]).rstrip(), "\n".join(lines[middle:])]
 
 
 def _output(output: Any) -> list[Block]:
@@ -156,16 +160,27 @@ def _output(output: Any) -> list[Block]:
         alt = html.escape(output.metadata.get("image/png", {}).get("alt", ""))
         picture = f'<img alt="{alt}" src="data:image/png;base64,{data["image/png"]}">'
         return [Block("picture", picture)]
+    if 'class="highlight"' in data.get("text/html", ""):  # by IPython.display.Code
+        return [Block("source", block.html) for block in _code(data["text/plain"])]
     if "text/html" in data:
         return [Block("prose", data["text/html"])]
     return _printed(data.get("text/plain", ""))
 
 
 def _printed(text: str) -> list[Block]:
-    """Cut printed text into pieces that fit on a slide each."""
-    lines = strip_ansi(text).strip("\n").split("\n")
-    pieces = [lines[i : i + LONGEST_TEXT] for i in range(0, len(lines), LONGEST_TEXT)]
+    """Cut printed text at its empty lines, and where it is too tall for a slide."""
+    pieces = []
+    for paragraph in re.split(r"\n\s*\n", strip_ansi(text).strip("\n")):
+        lines = [part for line in paragraph.split("\n") for part in _wrapped(line)]
+        pieces += [lines[i : i + LONGEST_TEXT] for i in range(0, len(lines), LONGEST_TEXT)]
     return [Block("text", f"<pre>{html.escape(chr(10).join(piece))}</pre>") for piece in pieces]
+
+
+def _wrapped(line: str) -> list[str]:
+    """Wrap a long sentence; the row of a table (it has gaps) stays whole, and is made smaller."""
+    if len(line) <= TEXT_WIDTH or re.search(r"\S {2,}\S", line):
+        return [line]
+    return textwrap.wrap(line, TEXT_WIDTH, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def write_deck(notebook: Any, source: Path, folder: Path) -> Path:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cnnlab.evaluation import Evaluation
 from cnnlab.history import History
-from cnnlab.progress import in_notebook
+from cnnlab.progress import display_figure, in_notebook
 from cnnlab.style import COLOURS, styled
 
 __all__ = [
@@ -65,9 +65,7 @@ def describe(drawing: Axes | np.ndarray | Figure, text: str) -> None:
     first = drawing.flat[0] if isinstance(drawing, np.ndarray) else drawing
     figure = first if isinstance(first, Figure) else first.get_figure()
     if in_notebook():
-        from IPython.display import display
-
-        display(figure, metadata={"image/png": {"alt": text}})
+        display_figure(figure, text)
         plt.close(figure)
     else:
         plt.show()

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from cnnlab.style import styled
 
-__all__ = ["LivePlot", "ProgressBar", "Watcher", "in_notebook"]
+__all__ = ["LivePlot", "ProgressBar", "Watcher", "display_figure", "in_notebook"]
 
 
 class Watcher(Protocol):
@@ -81,6 +81,13 @@ class ProgressBar:
         self.bar.close()
 
 
+def display_figure(figure: Any, text: str) -> None:
+    """Show a figure in a notebook, with an alternative text for people who cannot see it."""
+    from IPython.display import display
+
+    display(figure, metadata={"image/png": {"alt": text}})
+
+
 class LivePlot:
     """Curves of loss and accuracy that grow during training, drawn by livelossplot.
 
@@ -119,8 +126,8 @@ class LivePlot:
         from matplotlib import pyplot as plt
 
         if in_notebook():
-            plt.show()
-        plt.close(figure)  # livelossplot leaves its figures open in scripts
+            display_figure(figure, "Loss and accuracy of each epoch: training and validation.")
+        plt.close(figure)  # livelossplot leaves its figures open
 
     def batches(self, loader: Iterable[Any], epoch: int) -> Iterator[Any]:
         """Pass the batches through."""

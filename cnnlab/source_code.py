@@ -28,7 +28,8 @@ def show_source(thing: Callable[..., Any] | type) -> None:
     body = ast.parse(source).body[0].body  # type: ignore[attr-defined]
     first = body[0]
     if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-        del lines[first.lineno - 1 : first.end_lineno]
+        end = first.end_lineno or first.lineno
+        del lines[first.lineno - 1 : end + (lines[end : end + 1] == [""])]
     text = "\n".join(lines)
     if in_notebook():
         from IPython.display import Code, display

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from cnnlab.decks import LONGEST_TEXT, slides_of, write_deck, write_index
+from cnnlab.decks import LONGEST_TEXT, TEXT_WIDTH, slides_of, write_deck, write_index
 
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQ"
@@ -55,6 +55,33 @@ def test_slide_types_begin_slides_and_fragments_wait(notebook: Any) -> None:
 def test_skipped_cells_and_hidden_code_are_not_shown(notebook: Any) -> None:
     shown = "".join(block.html for slide in slides_of(notebook) for block in slide.blocks)
     assert "Set-up" not in shown and "hidden()" not in shown and "solution" in shown
+
+
+def test_long_sentences_are_wrapped_and_tables_are_not() -> None:
+    row = "ResNet-50   " + "25.56 M      " * 8
+    shown = new_code_cell("report()", outputs=[
+        new_output("stream", text=f"{row}\n\n{'a few words ' * 20}\nshort\n")
+    ])  # fmt: skip
+    (slide,) = slides_of(new_notebook(cells=[shown]))
+    table, words = [re.sub("<.*?>", "", block.html) for block in slide.blocks[1:]]
+    assert table == row
+    lines = words.split("\n")
+    assert lines[-1] == "short" and max(map(len, lines)) <= TEXT_WIDTH
+    assert all(re.match(r" {4}\w", line) for line in lines[1:-1])
+    assert " ".join(lines[:-1]).split() == ("a few words " * 20).split()
+
+
+def test_source_code_that_is_too_tall_is_cut_between_two_statements() -> None:
+    from IPython.display import Code
+
+    text = "def tall():\n" + "".join(f"    if {i}:\n        work({i})\n" for i in range(15))
+    data = {"text/html": Code(text, language="python")._repr_html_(), "text/plain": text}
+    shown = new_code_cell("show_source(tall)", outputs=[new_output("display_data", data)])
+    (slide,) = slides_of(new_notebook(cells=[shown]))
+    assert [block.kind for block in slide.blocks] == ["code", "source", "source"]
+    parts = [re.sub("<.*?>", "", block.html).strip("\n") for block in slide.blocks[1:]]
+    assert "\n".join(parts) == text.strip()
+    assert parts[1].startswith("    if ") and len(parts[1].split("\n")) <= 19
 
 
 def test_a_solution_has_a_slide_of_its_own_and_waits() -> None:

@@ -262,6 +262,19 @@ def test_live_plot_draws_at_most_a_dozen_times_and_closes_its_figures():
     assert plt.get_fignums() == before
 
 
+def test_live_plot_has_an_alternative_text_in_a_notebook(monkeypatch):
+    import IPython.display
+
+    from cnnlab import progress
+
+    shown = []
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    monkeypatch.setattr(IPython.display, "display", lambda *what, **how: shown.append(how))
+    fit(network(), loader(), loader(seed=1), epochs=1, live_plot=True)
+    texts = [how["metadata"]["image/png"]["alt"] for how in shown if "metadata" in how]
+    assert texts == ["Loss and accuracy of each epoch: training and validation."]
+
+
 def test_a_log_file_gets_no_progress_bar(capsys):
     fit(network(), loader(), epochs=2)
     assert capsys.readouterr().out == ""

@@ -1,6 +1,6 @@
 // Lays the slides out for 1280 x 720 before reveal.js takes over: what does not fit goes on to
 // another slide below, and what is too large by itself is made smaller.
-const ROOM = { width: 1184, height: 650 };
+const ROOM = { width: 1184, height: 660 };
 
 window.MathJax = {
   tex: { inlineMath: [["$", "$"]], displayMath: [["$$", "$$"]] },

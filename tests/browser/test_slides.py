@@ -24,6 +24,8 @@ SLOW = [path for path in NOTEBOOKS if path not in FAST]
 TOLERANCE = 10  # pixels
 
 SIZES = """
+const smallest = (slide, what) => Math.min(99, ...[...slide.querySelectorAll(what)].map((text) =>
+  parseFloat(getComputedStyle(text).fontSize) * (text.closest(".block").currentCSSZoom || 1)));
 const found = [], scale = Reveal.getScale();
 for (const [number, slide] of Reveal.getSlides().entries()) {
   const {h, v} = Reveal.getIndices(slide);
@@ -36,8 +38,10 @@ for (const [number, slide] of Reveal.getSlides().entries()) {
     right: Math.max(0, ...boxes.map((box) => box.right)) / scale,
     bottom: Math.max(0, ...boxes.map((box) => box.bottom)) / scale,
     empty: !slide.innerText.trim() && !slide.querySelector("img"),
-    code: Math.min(99, ...[...slide.querySelectorAll(".code pre")].map((code) =>
-      parseFloat(getComputedStyle(code).fontSize) * (code.closest(".block").currentCSSZoom || 1))),
+    lowest: Math.max(0, ...[...slide.querySelectorAll(".text, .prose, .code")].map((block) =>
+      block.lastElementChild.getBoundingClientRect().bottom)) / scale,
+    code: smallest(slide, ".highlight pre"),
+    text: smallest(slide, ".text pre"),
     spoken: Boolean(Reveal.getSlideNotes(slide)),
     dollars: /\\$[^$\\n]+\\$/.test(slide.innerText),
   });
@@ -65,8 +69,10 @@ def look_at(deck: Path, browser: Any) -> list[dict[str, Any]]:
     assert len(slides) >= 15
     for slide in slides:
         assert slide["right"] <= 1280 + TOLERANCE and slide["bottom"] <= 720, slide
+        assert slide["lowest"] <= 690, slide  # below are the number and the arrows
         assert not slide["empty"], slide
         assert slide["code"] >= 24, slide  # 18 pt
+        assert slide["text"] >= 16, slide  # the widest tables; other printed text has 22
     assert [slide["number"] for slide in slides if not slide["spoken"]] == []
     assert browser.execute_script(FORMULAS)["broken"] == 0
     assert browser.execute_script(MISSING_PICTURES) == []
