@@ -272,6 +272,90 @@ def test_the_solution_of_a_value_is_an_assignment() -> None:
     )
 
 
+def test_an_exercise_knows_its_name_its_signature_and_begins_with_the_first_hint(
+    capsys: Any, said: Callable
+) -> None:
+    def wrong(a: int, b: int = 2) -> dict[str, Any]:
+        return {"no": -1}
+
+    @exercise(hints=["Add."], mistakes=wrong, cases=lambda generator: [(1, 2), (3, 4)])
+    def total(a: int, b: int = 2) -> int:
+        return a + b
+
+    assert (total.name, total.parameters) == ("total", "a, b=2")
+    total.hint()
+    assert capsys.readouterr().out == "Hint 1 of 1: Add.\n"
+    assert said(total, lambda: 3).startswith(
+        "✗ not yet — your function must begin with `def total(a, b=2)`\n"
+    )
+    assert said(total, 3) == (
+        "✗ not yet — total must be the function itself, not its result; this is 3\n"
+    )
+    assert "— your function gives None back: is its return missing?\n" in said(
+        total, lambda a, b=2: None
+    )
+
+
+def test_where_nothing_is_to_be_returned_none_is_fine(said: Callable) -> None:
+    def emptied(numbers: list) -> list:
+        return numbers
+
+    @exercise(
+        hints=[], mistakes=lambda numbers: {"still there": 1}, cases=lambda generator: [([1],)],
+        normalise=lambda result, numbers: len(numbers),
+    )  # fmt: skip
+    def clear(numbers: list) -> None:
+        numbers.clear()
+
+    @exercise(
+        hints=[], mistakes=lambda numbers: {"still there": 1}, cases=lambda generator: [([1],)],
+        normalise=lambda result, numbers: len(numbers),
+    )  # fmt: skip
+    def unannotated(numbers):
+        numbers.clear()
+
+    for task in (clear, unannotated):
+        assert said(task, lambda numbers: numbers.clear()).startswith("✓ correct"), task
+        assert said(task, emptied).startswith("✗ not yet — still there"), task
+
+
+def test_the_solution_of_a_value_needs_no_docstring_and_replaces_the_last_return_only() -> None:
+    @exercise(hints=[], mistakes=lambda: {"no": 0})
+    def answer() -> int:
+        words = "what they return is kept"
+        return len(words)
+
+    assert answer.source() == 'words = "what they return is kept"\nanswer = len(words)\n'
+
+
+def test_a_result_that_cannot_be_compared_is_shown(said: Callable) -> None:
+    @exercise(
+        hints=[], mistakes=lambda x: {"no": 0}, cases=lambda generator: [(1,)],
+        normalise=lambda result, x: float(result),
+    )  # fmt: skip
+    def number(x: int) -> float:
+        return float(x)
+
+    assert said(number, lambda x: "many") == (
+        "✗ not yet — this cannot be the answer: 'many'\n    number(1)\n"
+    )
+
+
+def test_the_examples_come_from_the_generator_that_is_handed_over() -> None:
+    seen = []
+
+    @exercise(
+        hints=[],
+        mistakes=lambda x: {"no": -x},
+        cases=lambda generator: [(seen.append(generator) or 1,)],
+    )
+    def same(x: int) -> int:
+        return x
+
+    same.check(lambda x: x)
+    assert all(isinstance(generator, torch.Generator) for generator in seen) and seen
+
+
 def test_the_answer_is_not_changed(said: Callable) -> None:
     @exercise(hints=[], mistakes=lambda: {"no": torch.ones(2)})
     def kernel() -> torch.Tensor:

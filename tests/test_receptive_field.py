@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import prod
+from pathlib import Path
 
 import pytest
 import torch
@@ -464,6 +465,46 @@ def test_an_operation_without_a_rule_is_an_error_that_names_it_and_its_line(func
     with pytest.raises(FieldError, match=named) as error:
         receptive_field(Calls(function), (1, 8, 8))
     assert "test_receptive_field.py:" in str(error.value)
+
+
+def test_writing_into_a_view_is_said_in_words():
+    with pytest.raises(FieldError, match="there is no rule for 'add_ on a view of another tensor'"):
+        receptive_field(
+            Calls(lambda x: x[:, :, 1:].add_(torch.cat([x, x], 2)[:, :, 3:10])), (1, 8, 8)
+        )
+
+
+def test_writing_over_a_whole_tensor_moves_its_field():
+    """In place: the sum of a tensor and its neighbour is what all names of the tensor see."""
+    conv = nn.Conv2d(1, 1, 3, padding=1)
+
+    class Adds(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = conv
+
+        def forward(self, x):
+            total = self.conv(x)
+            same = total
+            total.add_(self.conv(self.conv(x)))
+            return same
+
+    assert receptive_field(Adds(), (1, 12, 12))["add_"].size == (5, 5)
+
+
+def test_the_last_line_that_is_the_student_s_is_named():
+    from cnnlab import receptive_fields
+
+    torch_file = str(Path(torch.__file__).parent / "nn" / "modules" / "conv.py")
+    frames = [
+        ("first.py", 1, "f()"),
+        ("mine.py", 7, "  x = conv(x) "),
+        ("<eval_with_key>.3", 2, "generated"),
+        (receptive_fields.__file__, 5, "ours"),
+        (torch_file, 9, "torch's"),
+    ]
+    assert receptive_fields.last_place(frames) == " at mine.py:7 (x = conv(x))"
+    assert receptive_fields.last_place(frames[2:]) == ""
 
 
 def test_an_unknown_layer_is_named():

@@ -242,6 +242,117 @@ def test_resuming_a_finished_training_does_nothing_more(tmp_path):
     assert again.records == history.records and same_weights(first, second)
 
 
+class Spy(nn.Module):
+    """A small CNN that notes in which type it multiplies, and how its pictures lie in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+        self.types, self.layouts = set(), set()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        maps = self.conv(x)
+        if self.training:
+            self.types.add(maps.dtype)
+            self.layouts.add(self.conv.weight.is_contiguous(memory_format=torch.channels_last))
+        return self.head(maps.mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("options", "type_", "last"),
+    [({}, torch.bfloat16, True), ({"fast": False}, torch.float32, False)],
+)
+def test_large_networks_are_trained_in_mixed_precision_unless_told_otherwise(
+    monkeypatch, options, type_, last
+):
+    monkeypatch.setattr("cnnlab.training.fast_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr("cnnlab.training._SMALL", 3 * 4 * 9)  # just as many weights as Spy has
+    model = Spy()
+    fit(model, [(torch.rand(4, 3, 6, 6), torch.tensor([0, 1, 0, 1]))], epochs=1, **options)
+    assert (model.types, model.layouts) == ({type_}, {last})
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_one_weight_fewer_and_a_network_is_small(monkeypatch):
+    monkeypatch.setattr("cnnlab.training.fast_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr("cnnlab.training._SMALL", 3 * 4 * 9 + 1)
+    model = Spy()
+    fit(model, [(torch.rand(4, 3, 6, 6), torch.tensor([0, 1, 0, 1]))], epochs=1)
+    assert model.types == {torch.float32}
+
+
+def test_the_accuracy_of_a_map_of_classes_is_the_share_of_its_pixels():
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(3, 2, 4, 5, generator=generator)
+    y = torch.randint(2, (3, 4, 5), generator=generator)
+    model = nn.Conv2d(2, 2, 1)
+    still = torch.optim.SGD(model.parameters(), lr=0.0)
+    _, accuracy = train_epoch(model, [(X[:2], y[:2]), (X[2:], y[2:])], still)
+    assert accuracy == pytest.approx((model(X).argmax(1) == y).double().mean().item())
+
+
+def test_every_epoch_tells_its_rate_and_its_seconds():
+    history = fit(network(), loader(), epochs=2)
+    assert history["lr"] == [1e-3, 1e-3] and all(0 < s < 60 for s in history["seconds"])
+    assert fit(network(), loader(), epochs=1, lr=0.02)["lr"] == [0.02]
+
+
+def test_validation_uses_the_criterion_of_the_training():
+    def seven(y_hat, y):
+        return 0 * y_hat.sum() + 7.0
+
+    history = fit(network(), loader(), loader(seed=1), epochs=1, criterion=seven)
+    assert (history["loss"], history["val_loss"]) == ([7.0], [7.0])
+
+
+class Endless:
+    """Batches without a length."""
+
+    def __iter__(self):
+        return iter(loader())
+
+
+def test_the_bar_knows_epochs_batches_and_where_it_starts(monkeypatch, tmp_path):
+    from cnnlab.progress import ProgressBar
+
+    asked = []
+
+    class Bar(ProgressBar):
+        def __init__(self, *arguments):
+            asked.append(arguments)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr("cnnlab.training.ProgressBar", Bar)
+    path = tmp_path / "run.pt"
+    fit(network(), loader(), epochs=1, checkpoint=path)
+    fit(network(), loader(), epochs=3, checkpoint=path)
+    fit(network(), Endless(), epochs=2)
+    assert asked == [(1, 5, 0), (3, 5, 1), (2, None, 0)]
+
+
+@pytest.mark.parametrize(
+    ("model", "batches", "words"),
+    [
+        (network(), [], "the loader is empty: there is nothing to train on"),
+        (
+            network().requires_grad_(False),
+            [(torch.ones(2, 2), torch.tensor([0, 1]))],
+            "every parameter is frozen: there is nothing to train. See freeze().",
+        ),
+        (
+            nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)),
+            [(torch.ones(1, 2), torch.tensor([0]))],
+            "use a batch size of 2 or more, and drop_last=True if the last batch is left with one",
+        ),
+    ],
+    ids=["empty", "frozen", "one sample"],
+)
+def test_what_cannot_be_trained_is_said_in_whole_sentences(model, batches, words):
+    with pytest.raises(ValueError) as caught:
+        fit(model, batches, epochs=1)
+    assert str(caught.value).endswith(words)
+
+
 # -- what one sees ---------------------------------------------------------------------------------
 
 

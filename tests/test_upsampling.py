@@ -187,6 +187,7 @@ def test_it_works_where_gradients_are_off_or_wanted():
         ((2, 2), (2, 2), {"stride": 0}, "stride must be a whole number >= 1"),
         ((2, 2), (2, 2), {"dilation": (1, 0)}, "dilation must be"),
         ((2, 2), (2, 2), {"padding": -1}, "padding must be a whole number >= 0"),
+        ((2, 2), (2, 2), {"output_padding": -1}, "^output_padding must be a whole number >= 0"),
         ((2, 2), (2, 2), {"stride": 1.5}, "stride must be"),
         ((2, 2), (2, 2), {"stride": (1, 2, 3)}, "stride must be"),
         ((2, 2), (2, 2), {"stride": None}, "stride must be"),
@@ -219,6 +220,24 @@ def test_output_sizes_are_those_of_torch(n, k, s, p, extra, d):
     assert F.conv_transpose2d(x, kernel, None, s, p, extra, 1, d).shape[-1] == side
     if n + 2 * p > d * (k - 1):
         assert F.conv2d(x, kernel, None, s, p, d).shape[-1] == conv_size(n, k, s, p, d)
+
+
+def test_a_stride_of_one_without_padding_is_meant_where_nothing_is_said():
+    assert (conv_size(9, 3), conv_transpose_size(9, 3)) == (7, 11)
+
+
+@pytest.mark.parametrize("size", [5, (5, 4)])
+@pytest.mark.parametrize("name", ["size", "kernel", "stride", "padding"])
+def test_a_setting_that_counts_nothing_is_named(size, name):
+    settings = {"size": size, "kernel": 3, "stride": 1, "padding": 0}
+    wrong = -1 if name == "padding" else 0
+    with pytest.raises(ValueError, match=f"^{name} must be a whole number >= {wrong + 1}"):
+        overlap_count(**settings | {name: wrong})
+
+
+def test_a_line_ignores_what_is_said_about_its_rows():
+    line = overlap_count(5, 3, 2, 1)
+    assert line.shape == (9,) and torch.equal(line, overlap_count(5, (7, 3), (4, 2), (2, 1)))
 
 
 def test_output_padding_chooses_among_the_sizes_that_the_convolution_confuses():
@@ -303,6 +322,29 @@ def test_phase_energy_leaves_out_the_margin_and_refuses_too_large_a_one():
             phase_energy(bad, 2)
     with pytest.raises(ValueError, match="margin of 4"):
         phase_energy(image, 2, margin=4)
+
+
+def test_phase_energy_tells_rows_from_columns():
+    stripes = torch.tensor([[1.0], [-1.0]]).repeat(3, 10).expand(1, 1, 6, 10)
+    assert phase_energy(stripes, (2, 1)) == pytest.approx(1)
+    assert phase_energy(stripes, (1, 2)) == 0
+    framed = F.pad(stripes, (1, 1, 1, 1), value=5.0)  # 8 × 12
+    assert phase_energy(framed, (2, 1), margin=1) == pytest.approx(1)
+    with pytest.raises(ValueError, match=r"^scale must be a whole number >= 1"):
+        phase_energy(stripes, 0)
+
+
+def test_nails_need_rows_and_columns_and_nothing_more():
+    assert bed_of_nails(torch.ones(2, 3), 2).shape == (4, 6)
+    assert bed_of_nails(torch.ones(2, 3), 1).tolist() == torch.ones(2, 3).tolist()
+
+
+def test_icnr_of_three_repeats_each_kernel_nine_times():
+    weight = icnr_(torch.empty(18, 2, 3, 3), 3)
+    assert torch.equal(weight[:9], weight[:1].expand(9, -1, -1, -1))
+    assert not torch.equal(weight[9], weight[0])
+    with pytest.raises(ValueError, match="12 kernels"):
+        icnr_(torch.empty(12, 2, 3, 3), 3)  # 12 is a multiple of 6, and not of 9
 
 
 def test_icnr_is_nearest_neighbour_resizing_of_a_convolution():
