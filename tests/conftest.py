@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MisbehavingServer]:
     monkeypatch.setenv("NO_PROXY", "*")
     with running_server() as server:
         yield server
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port for a server that cannot tell which one it was given (jupyter-server 1 cannot)."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

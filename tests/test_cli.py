@@ -150,10 +150,10 @@ def test_a_fetch_says_where_things_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="stops the server by a POSIX signal")
-def test_lab_serves_the_notebooks_to_who_has_the_token(clone: Path) -> None:
+def test_lab_serves_the_notebooks_to_who_has_the_token(clone: Path, free_port: int) -> None:
     log = clone / "log"
     with log.open("w") as stream:
-        arguments = ["lab", "--no-browser", "--", "--port=0", "--allow-root"]
+        arguments = ["lab", "--no-browser", "--", f"--port={free_port}", "--allow-root"]
         process = subprocess.Popen(
             [sys.executable, "-m", "cnnlab", *arguments],
             cwd=clone, env=environment(), stdout=stream, stderr=stream,

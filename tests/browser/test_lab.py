@@ -49,7 +49,7 @@ PICTURE = "return document.querySelector('.widget-interact .jp-RenderedImage img
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[str]:
+def lab(tmp_path: Path, free_port: int) -> Iterator[str]:
     """`cnnlab lab` on a copy of one lesson: the address, with the token in it."""
     series = tmp_path / "notebooks" / "morning"
     series.mkdir(parents=True)
@@ -60,7 +60,7 @@ def lab(tmp_path: Path) -> Iterator[str]:
         file.write_text(json.dumps(values))
     places = {"JUPYTER_CONFIG_DIR": tmp_path / "config", "CNNLAB_DATA": tmp_path / "data"}
     environment = {**os.environ, **{name: str(path) for name, path in places.items()}}
-    options = ["--port=0", "--allow-root", "--LabApp.expose_app_in_browser=True"]
+    options = [f"--port={free_port}", "--allow-root", "--LabApp.expose_app_in_browser=True"]
     log = tmp_path / "log"
     with log.open("w") as stream:
         process = subprocess.Popen(
