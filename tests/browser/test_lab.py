@@ -47,6 +47,8 @@ return {status: panel.sessionContext.session.kernel.status,
 """
 PICTURE = "return document.querySelector('.widget-interact .jp-RenderedImage img')?.src"
 
+HANDLE = ".widget-interact .noUi-handle, .widget-interact .ui-slider-handle"  # ipywidgets 8 or 7
+
 
 @pytest.fixture
 def lab(tmp_path: Path, free_port: int) -> Iterator[str]:
@@ -93,7 +95,7 @@ def test_run_all_ends_without_an_error_and_a_slider_moves_the_picture(
         time.sleep(0.5)
     assert state["errors"] == []
     before = wait_for(browser, PICTURE)
-    handle = browser.find_element(By.CSS_SELECTOR, ".widget-interact .noUi-handle")
+    handle = browser.find_element(By.CSS_SELECTOR, HANDLE)
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", handle)
     handle.send_keys(Keys.ARROW_RIGHT)
     changed = f"const now = (() => {{ {PICTURE} }})(); return now && now !== arguments[0]"
