@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pkgutil
 from collections.abc import Callable
 from importlib import import_module
@@ -326,6 +327,19 @@ def test_the_solution_of_a_value_needs_no_docstring_and_replaces_the_last_return
         return len(words)
 
     assert answer.source() == 'words = "what they return is kept"\nanswer = len(words)\n'
+
+
+def test_in_a_terminal_the_solution_is_printed_as_it_is(capsys: Any) -> None:
+    ex.wilson_interval.solution()
+    assert capsys.readouterr().out == ex.wilson_interval.source()
+
+
+def test_an_error_without_a_line_of_python_is_told_without_one(said: Callable) -> None:
+    @exercise(hints=[], mistakes=lambda x: {"no": 0}, cases=lambda generator: [(-1,)])
+    def root(x: int) -> float:
+        return 1.0
+
+    assert said(root, math.sqrt).startswith("✗ not yet — your function stopped with an error\n")
 
 
 def test_a_result_that_cannot_be_compared_is_shown(said: Callable) -> None:

@@ -498,13 +498,14 @@ def test_the_last_line_that_is_the_student_s_is_named():
     torch_file = str(Path(torch.__file__).parent / "nn" / "modules" / "conv.py")
     frames = [
         ("first.py", 1, "f()"),
+        ("second.py", 2, "g()"),
         ("mine.py", 7, "  x = conv(x) "),
         ("<eval_with_key>.3", 2, "generated"),
         (receptive_fields.__file__, 5, "ours"),
         (torch_file, 9, "torch's"),
     ]
     assert receptive_fields.last_place(frames) == " at mine.py:7 (x = conv(x))"
-    assert receptive_fields.last_place(frames[2:]) == ""
+    assert receptive_fields.last_place(frames[3:]) == ""
 
 
 def test_an_unknown_layer_is_named():

@@ -315,12 +315,16 @@ class Endless:
 def test_the_bar_knows_epochs_batches_and_where_it_starts(monkeypatch, tmp_path):
     from cnnlab.progress import ProgressBar
 
-    asked = []
+    asked, epochs = [], []
 
     class Bar(ProgressBar):
         def __init__(self, *arguments):
             asked.append(arguments)
             super().__init__(*arguments)
+
+        def batches(self, batches, epoch):
+            epochs.append(epoch)
+            return super().batches(batches, epoch)
 
     monkeypatch.setattr("cnnlab.training.ProgressBar", Bar)
     path = tmp_path / "run.pt"
@@ -328,6 +332,7 @@ def test_the_bar_knows_epochs_batches_and_where_it_starts(monkeypatch, tmp_path)
     fit(network(), loader(), epochs=3, checkpoint=path)
     fit(network(), Endless(), epochs=2)
     assert asked == [(1, 5, 0), (3, 5, 1), (2, None, 0)]
+    assert len(epochs) == 1 + 2 + 2
 
 
 @pytest.mark.parametrize(

@@ -330,6 +330,9 @@ def test_phase_energy_tells_rows_from_columns():
     assert phase_energy(stripes, (1, 2)) == 0
     framed = F.pad(stripes, (1, 1, 1, 1), value=5.0)  # 8 × 12
     assert phase_energy(framed, (2, 1), margin=1) == pytest.approx(1)
+    noisy = torch.rand(1, 1, 6, 10, generator=torch.Generator().manual_seed(0))
+    margin = F.pad(noisy, (1, 1, 1, 1), value=5.0)
+    assert phase_energy(margin, 2, margin=1) == pytest.approx(phase_energy(noisy, 2))
     with pytest.raises(ValueError, match=r"^scale must be a whole number >= 1"):
         phase_energy(stripes, 0)
 
