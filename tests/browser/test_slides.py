@@ -38,8 +38,8 @@ for (const [number, slide] of Reveal.getSlides().entries()) {
     right: Math.max(0, ...boxes.map((box) => box.right)) / scale,
     bottom: Math.max(0, ...boxes.map((box) => box.bottom)) / scale,
     empty: !slide.innerText.trim() && !slide.querySelector("img"),
-    lowest: Math.max(0, ...[...slide.querySelectorAll(".text, .prose, .code, .source")].map((block) =>
-      block.lastElementChild.getBoundingClientRect().bottom)) / scale,
+    lowest: Math.max(0, ...[...slide.querySelectorAll(":scope > .block:not(.picture)")].map(
+      (block) => block.lastElementChild.getBoundingClientRect().bottom)) / scale,
     code: smallest(slide, ".highlight pre"),
     text: smallest(slide, ".text pre"),
     spoken: Boolean(Reveal.getSlideNotes(slide)),
