@@ -16,8 +16,9 @@ from typing import Any
 import nbformat
 from jinja2 import Environment
 from nbconvert.filters import markdown2html, strip_ansi
-from nbconvert.filters.highlight import Highlight2HTML
+from pygments import highlight  # type: ignore[import-untyped]
 from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
+from pygments.lexers import PythonLexer  # type: ignore[import-untyped]
 
 from cnnlab.pages import static_widgets, write_whole
 from cnnlab.places import packaged
@@ -131,8 +132,9 @@ def _solution(cell: Any) -> list[Block]:
 
 
 def _code(source: str) -> list[Block]:
-    highlight = Highlight2HTML(pygments_lexer="python")
-    return [Block("code", highlight(part)) for part in _parts_of_code(source)]
+    parts = _parts_of_code(source)
+    lexer, formatter = PythonLexer(stripnl=False), HtmlFormatter()
+    return [Block("code", highlight(part, lexer, formatter)) for part in parts]
 
 
 def _parts_of_code(source: str) -> list[str]:

@@ -164,9 +164,8 @@ def _from_server(url: str, patience: Patience) -> Iterator[bytes]:
         with _ask(url, patience.answer) as response:
             _refuse(response)
             announced = int(response.headers.get("Content-Length", -1))
-            # read1 hands over what has come; read waits until a whole piece is there (urllib3 1).
-            read = getattr(response.raw, "read1", response.raw.read)
-            while piece := read(PIECE):
+            # read1 hands over what has come; read would wait until a whole piece is there
+            while piece := response.raw.read1(PIECE):
                 received += len(piece)
                 seconds = time.monotonic() - started
                 if seconds > patience.grace and received < patience.speed * seconds:
