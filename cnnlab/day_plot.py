@@ -41,9 +41,9 @@ def plot_day(results: Sequence[Result], titles: Mapping[str, str]) -> Figure:
         for ax, (lesson, title) in zip(grid.flat, titles.items(), strict=False):
             own = [result for result in results if result.lesson == lesson][:MOST]
             ax.add_patch(plt.Rectangle((0, 0), 1, 1, color="#eef1f4", transform=ax.transAxes))
-            ax.text(0.04, 0.87, f"{lesson} · {title}", weight="bold", fontsize=14, va="center")
+            ax.text(0.04, 0.88, f"{lesson} · {title}", weight="bold", fontsize=14, va="center")
             for i, result in enumerate(own):
-                y = 0.68 - 0.26 * i
+                y = 0.71 - 0.25 * i
                 ax.text(0.04, y, str(result), color=COLOURS[0], fontsize=13, va="center")
                 name = textwrap.shorten(result.name, 2 * WRAP, placeholder=" …")
                 ax.text(0.04, y - 0.115, name, fontsize=11, va="center")

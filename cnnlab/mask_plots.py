@@ -53,6 +53,7 @@ def plot_masks(
     titles: Sequence[str] | None = None,
     *,
     columns: int = 8,
+    width: float = 10,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw predicted masks over their pictures, with a legend; see `overlay` and `show_images`.
@@ -63,7 +64,8 @@ def plot_masks(
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['found', 'false alarm', 'missed']
     """
-    ax = show_images(overlay(images, predictions, targets), titles, columns=columns, ax=ax)
+    drawn = overlay(images, predictions, targets)
+    ax = show_images(drawn, titles, columns=columns, width=width, ax=ax)
     names = {"found": HIT, "false alarm": FALSE_ALARM, "missed": MISSED}
     patches = [Patch(color=colour, label=name) for name, colour in names.items()]
     with styled():

@@ -134,10 +134,14 @@ def settled(outputs: list[Any]) -> list[Any]:
 
 
 def _text(model_id: str, models: dict[str, Any]) -> str:
-    """Join the words of a widget and of those inside it: ``100% 5/5 [00:03<00:00]``."""
+    """Join the words of a row, such as a progress bar: ``100% 5/5 [00:03<00:00]``.
+
+    Of a form or a column of sliders the words alone would make no sense.
+    """
     model = models.get(model_id, {})
     state = model.get("state", {})
     if model.get("model_name") in ("HTMLModel", "LabelModel"):
         return unescape(re.sub(r"<[^>]*>", "", state.get("value", ""))).strip()
-    inner = [child.removeprefix("IPY_MODEL_") for child in state.get("children", [])]
+    row = state.get("children", []) if model.get("model_name") == "HBoxModel" else []
+    inner = [child.removeprefix("IPY_MODEL_") for child in row]
     return " ".join(filter(None, (_text(child, models) for child in inner)))

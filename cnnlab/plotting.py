@@ -6,6 +6,7 @@ Every function takes ``ax=None`` and returns the Axes, so that figures can be co
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -140,7 +141,7 @@ def show_images(
     height_px, width_px = images.shape[-2:]
     lines = max((text.count("\n") + 1 for text in titles), default=0) if titles else 0
     inch = columns * (width_px + 2) / width  # pixels of the mosaic in an inch of the figure
-    strip, gap = round(0.22 * lines * inch), max(2, round(0.06 * inch))
+    strip, gap = math.ceil(0.22 * lines * inch), max(2, round(0.06 * inch))
     picture = mosaic(images, columns, gap, strip)
     ax = _axes(ax, width, width * picture.shape[0] / picture.shape[1] + (0.4 if title else 0))
     ax.imshow(picture.numpy(), interpolation="nearest" if width_px < 40 else "antialiased")

@@ -20,7 +20,8 @@ PICTURE = b"the bytes of a picture"
 def with_widgets() -> Any:
     bar = "from tqdm.notebook import tqdm\nfor _ in tqdm(range(5), desc='a<b'): pass"
     slider = "from ipywidgets import interact\ninteract(lambda x: None, x=(0, 3));"
-    notebook = new_notebook(cells=[new_code_cell(bar), new_code_cell(slider)])
+    form = "import cnnlab\nfrom cnnlab.exercises import summary\ncnnlab.quiz_form(summary.QUIZ)"
+    notebook = new_notebook(cells=[new_code_cell(code) for code in (bar, slider, form)])
     return NotebookClient(notebook).execute()
 
 
@@ -30,8 +31,9 @@ def test_a_progress_bar_becomes_its_last_words(with_widgets: Any) -> None:
     assert re.match(r"a<b:\s100%\s5/5\s\[00:00", output.data["text/plain"])
 
 
-def test_a_slider_becomes_a_note(with_widgets: Any) -> None:
-    output = static_widgets(with_widgets).cells[1].outputs[0]
+@pytest.mark.parametrize("cell", [1, 2])
+def test_a_slider_and_a_form_become_a_note(with_widgets: Any, cell: int) -> None:
+    output = static_widgets(with_widgets).cells[cell].outputs[0]
     assert output.data["text/plain"] == "(interactive: open the notebook to use it)"
     assert "widgets" in with_widgets.metadata, "the notebook itself stays as it was"
 
