@@ -10,7 +10,7 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-from jinja2 import DictLoader
+from jinja2 import DictLoader, pass_context
 from nbconvert import HTMLExporter
 
 from cnnlab.places import packaged
@@ -48,6 +48,16 @@ WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WIDGET_NOTE = "(interactive: open the notebook to use it)"
 
 
+class PageExporter(HTMLExporter):
+    """nbconvert's exporter, which keeps ``<details>`` in a list whole."""
+
+    @pass_context
+    def markdown2html(self, context: Any, source: str) -> str:
+        """Embed pictures only where there are any: it closes every tag within a line at once."""
+        self.embed_images = re.search(r"!\[|<img", source) is not None
+        return super().markdown2html(context, source)
+
+
 def write_page(notebook: Any, source: Path, folder: Path) -> Path:
     """Write `notebook`, read from `source` and executed, as a page in `folder`.
 
@@ -63,11 +73,8 @@ def write_page(notebook: Any, source: Path, folder: Path) -> Path:
     OSError
         When the page cannot be written.
     """
-    exporter = HTMLExporter(
-        template_file="cnnlab.html.j2",
-        extra_loaders=[DictLoader({"cnnlab.html.j2": TEMPLATE})],
-        embed_images=True,
-    )
+    template = DictLoader({"cnnlab.html.j2": TEMPLATE})
+    exporter = PageExporter(template_file="cnnlab.html.j2", extra_loaders=[template])
     resources: dict[str, Any] = {"metadata": {"name": source.stem, "path": str(source.parent)}}
     if any("$" in cell.source for cell in notebook.cells if cell.cell_type == "markdown"):
         resources["mathjax"] = packaged("web", "mathjax.js").read_text(encoding="utf-8")

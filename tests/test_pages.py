@@ -60,6 +60,13 @@ def test_pictures_beside_the_notebook_go_into_the_page(tmp_path: Path) -> None:
     assert f"data:image/png;base64,{base64.b64encode(PICTURE).decode()}" in text
 
 
+def test_an_answer_in_a_list_stays_folded(tmp_path: Path) -> None:
+    answer = "<details><summary>Answer</summary>Not *yet*.</details>"
+    notebook = new_notebook(cells=[new_markdown_cell(f"1. Why? {answer}\n2. How?")])
+    text = write_page(notebook, tmp_path / "x.ipynb", tmp_path).read_text("utf-8")
+    assert answer.replace("*yet*", "<em>yet</em>") in text
+
+
 def test_a_hidden_cell_is_folded_but_its_output_is_not(tmp_path: Path) -> None:
     cell = new_code_cell(
         "#@title Set-up <b>\nprint('out')",
