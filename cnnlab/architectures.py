@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -121,7 +122,8 @@ class Ledger(list[Architecture]):
         for row in self:
             for column, reason in row.reasons.items():
                 where.setdefault(reason, []).append(f"{row.name} {column}")
-        return "\n".join(f"{', '.join(places)}: {reason}" for reason, places in where.items())
+        lines = (f"{', '.join(places)}: {reason}" for reason, places in where.items())
+        return "\n".join(textwrap.fill(line, 88, subsequent_indent="  ") for line in lines)
 
 
 def _cells(row: Architecture) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor
+from torch.nn import functional as F
 
 from cnnlab.fields import Box, ReceptiveFields
 from cnnlab.style import COLOURS, styled
@@ -49,7 +50,7 @@ def plot_field_boxes(image: Tensor, boxes: Mapping[str, Box], ax: Axes | None = 
 
 
 def plot_effective_fields(image: Tensor, maps: Mapping[str, Tensor], box: Box) -> np.ndarray:
-    """Light up what a unit really uses, beside the box that it could use, and the profiles.
+    """Fade out what a unit hardly uses, inside the box that it could use, and draw profiles.
 
     Parameters
     ----------
@@ -72,9 +73,10 @@ def plot_effective_fields(image: Tensor, maps: Mapping[str, Tensor], box: Box) -
         shape = {"width_ratios": [1] * len(maps) + [1.25]}
         axes = plt.subplots(1, columns, figsize=(10, 3.8), gridspec_kw=shape)[1]
         for ax, (title, map_), colour in zip(axes, maps.items(), COLOURS, strict=False):
-            bright = map_.flatten().quantile(0.99)
-            light = 0.3 + 0.7 * (map_ / bright).clamp(max=1).sqrt()  # shows faint parts, too
-            ax.imshow((pixels * light[..., None]).numpy(), extent=(0, width, height, 0))
+            smooth = F.avg_pool2d(map_[None], 9, stride=1, padding=4)[0]  # single pixels flicker
+            shares = (smooth / smooth.quantile(0.98)).clamp(max=1).sqrt()  # faint parts, too
+            shown = 1 - (1 - pixels) * (0.1 + 0.9 * shares[..., None])
+            ax.imshow(shown.numpy(), extent=(0, width, height, 0))
             edge: dict[str, Any] = {"fill": False, "ec": COLOURS[5], "lw": 2, "ls": "--"}
             ax.add_patch(Rectangle((box.left, box.top), box.width, box.height, **edge))
             ax.set(title=title, xlabel="column (px)")

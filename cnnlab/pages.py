@@ -34,6 +34,7 @@ body.jp-Notebook { max-width: 64rem; margin: 0 auto; /* and colours of at least 
   --jp-mirror-editor-comment-color: #2f6b6b; --jp-mirror-editor-number-color: #007000;
   --jp-mirror-editor-operator-color: #8a00d4; --jp-mirror-editor-keyword-color: #007000; }
 .jp-OutputArea-output .highlight pre { font: 13px/1.4 monospace; }
+.jp-RenderedText pre { word-break: normal; overflow-wrap: anywhere; }
 .jp-OutputArea-output summary,
 .jp-InputArea summary { font: 14px sans-serif; padding: 5px 0; cursor: pointer; }
 </style>{% endblock %}

@@ -22,7 +22,7 @@ _TASKS = {
     "video": r"videos?\b|\AmovingMNIST",
 }
 _NOT_DATASETS = {"VisionDataset", "DatasetFolder", "ImageFolder", "LSUNClass", "FakeData"}
-_GONE = r"isn't available online anymore|no longer available for automatic download"
+_GONE = r"(isn't|URL is not|no longer) available (anymore|online|for (automatic )?download)"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _entry(cls: type) -> TorchvisionDataset:
         _tasks(f"{cls.__name__}\n{documentation}\n{item}\n{boxes}"),
         tuple(next(filter(None, hosts), ())),
         any(re.search(r"\bdownload\b.*= ?(False|True)", text) for text in code)
-        and not re.search(_GONE, documentation),
+        and not re.search(_GONE, documentation + code[0]),
     )
 
 

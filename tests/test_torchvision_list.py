@@ -6,6 +6,8 @@ import inspect
 import socket
 
 import pytest
+import torchvision
+from packaging.version import Version
 from torchvision import datasets
 
 from cnnlab.torchvision_list import torchvision_datasets
@@ -61,6 +63,8 @@ def test_what_can_be_downloaded_is_known(name):
 
 @pytest.mark.parametrize("name", ["ImageNet", "CocoDetection", "StanfordCars", "LFWPeople"])
 def test_what_cannot_be_downloaded_is_known(name):
+    if name == "LFWPeople" and Version(torchvision.__version__) < Version("0.23"):
+        pytest.skip("this torchvision still tries to download it")
     assert not ENTRIES[name].downloads
     assert "yourself" in str(ENTRIES[name])
 
