@@ -229,11 +229,18 @@ def write_index(decks: dict[Path, Path], folder: Path) -> Path:
 
 
 def introduction(source: Path) -> tuple[str, str, str]:
-    """Return a lesson's title, and as HTML its question with the minutes, and its outcomes."""
-    first, second, *_ = nbformat.read(source, as_version=4).cells
-    title, about = first.source.removeprefix("# ").split("\n", 1)
-    outcomes = "".join(re.findall(r"(?m)^- .*\n?", second.source))
-    return title, markdown2html(about), markdown2html(outcomes)
+    """Return a lesson's title, and as HTML its question with the minutes, and its outcomes.
+
+    A notebook that does not begin with them is called by the name of its file.
+    """
+    cells = nbformat.read(source, as_version=4).cells
+    prose = [cell.source if cell.cell_type == "markdown" else "" for cell in cells]
+    first, second, *_ = [*prose, "", ""]
+    title, _, about = first.partition("\n")
+    if not title.startswith("# "):
+        title, about = source.stem, ""
+    outcomes = "".join(re.findall(r"(?m)^- .*\n?", second))
+    return title.removeprefix("# "), markdown2html(about), markdown2html(outcomes)
 
 
 def render(template: str, **values: Any) -> str:

@@ -92,6 +92,22 @@ def test_a_series_runs_and_a_failure_is_told_at_the_end(clone: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("command", "pages"),
+    [("slides", ["01_show.html"]), ("site", ["01_show.html", "slides/01_show.html"])],
+)
+def test_slides_and_site_end_with_an_index_of_what_could_be_made(
+    clone: Path, command: str, pages: list[str]
+) -> None:
+    done = call(command, "01_show", cwd=clone)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert done.stdout.endswith(f"Index: build/{command}/index.html\n")
+    index = (clone / "build" / command / "index.html").read_text(encoding="utf-8")
+    for page in pages:
+        assert f'"{page}"' in index and (clone / "build" / command / page).is_file()
+    assert "08_fail" not in index
+
+
+@pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["run", "nothing"], "no notebook named 'nothing'"),

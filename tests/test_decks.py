@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from cnnlab.decks import LONGEST_TEXT, TEXT_WIDTH, slides_of, write_deck, write_index
+from cnnlab.decks import (
+    LONGEST_TEXT,
+    TEXT_WIDTH,
+    introduction,
+    slides_of,
+    write_deck,
+    write_index,
+)
 
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQ"
@@ -115,3 +122,11 @@ def test_the_index_shows_question_and_outcomes(notebook: Any, tmp_path: Path) ->
     index = write_index({source: tmp_path / "01_x.html"}, tmp_path).read_text(encoding="utf-8")
     assert '<a href="01_x.html">Title</a>' in index
     assert "<strong>Why?</strong>" in index and "<strong>see</strong> what a slide is" in index
+
+
+@pytest.mark.parametrize("cells", [[], [new_code_cell("1")], [new_markdown_cell("no heading")]])
+def test_a_notebook_without_a_title_is_called_by_its_file(cells: list[Any], tmp_path: Path) -> None:
+    import nbformat
+
+    nbformat.write(new_notebook(cells=cells), tmp_path / "10_mine.ipynb")
+    assert introduction(tmp_path / "10_mine.ipynb") == ("10_mine", "", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import product
 from math import prod
 from pathlib import Path
 
@@ -305,6 +306,7 @@ def test_chains_agree_with_the_closed_formula(plan):
         nn.ConvTranspose2d(1, 1, 3, 3, 1, output_padding=1, dilation=2),
         nn.ConvTranspose2d(1, 1, 1, 2),
         nn.Conv2d(1, 1, 3, padding=2, padding_mode="circular"),
+        nn.Upsample(size=(7, 4), mode="area"),
     ],
     ids=repr,
 )
@@ -447,6 +449,41 @@ class Calls(nn.Module):
 
     def forward(self, x):
         return self.function(x)
+
+
+def unpooled(x, **size):
+    pooled, places = F.max_pool2d(x, 2, return_indices=True)
+    return F.max_unpool2d(pooled, places, 2, **size)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: unpooled(x[..., :6, :8]),
+        lambda x: unpooled(x, output_size=(7, 9)),
+        lambda x: F.local_response_norm(torch.cat([x, F.pad(x, (1, 1, 1, 1))[..., 2:, 2:]], 1), 2),
+        lambda x: torch.stack([x[..., 1:], x[..., :-1]]).std(dim=0),
+        lambda x: torch.max(x[..., 2:], x[..., :-2]),
+        lambda x: F.interpolate(x, scale_factor=0.5, mode="area"),
+    ],
+    ids=["unpooling", "to a size", "response norm", "spread", "maximum", "area"],
+)
+def test_every_position_of_a_function_depends_on_its_box(function):
+    """Change one pixel after another, in many pictures, and see which outputs change."""
+    fields = receptive_field(Calls(function), (1, 7, 9))
+    field = fields[list(fields)[-1]]
+    rows, columns = field.positions
+    seen = torch.zeros(rows, columns, 7, 9, dtype=torch.bool)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(60):
+        x = torch.rand(1, 1, 7, 9, generator=generator)
+        before = function(x)
+        for y, x_ in product(range(7), range(9)):
+            changed = x.clone()
+            changed[0, 0, y, x_] = 3 * torch.rand((), generator=generator) - 1
+            seen[:, :, y, x_] |= (function(changed) != before)[0].any(dim=0)
+    for position in product(range(rows), range(columns)):
+        assert field.at(*position) == bounds(seen[position]), position
 
 
 @pytest.mark.parametrize(
