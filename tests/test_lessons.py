@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[1]
 ROW = re.compile(
     r"^(from scratch|frozen backbone|fine-tuned) +([\d.]+)% +([\d.]+)% to ([\d.]+)% +"
-    r"([\d.]+) +([\d,]+)$",
+    r"([\d.]+) s +([\d,]+)$",
     re.M,
 )
 

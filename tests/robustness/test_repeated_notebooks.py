@@ -20,6 +20,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert.filters import strip_ansi
 
+from cnnlab.pages import settled
 from cnnlab.running import ThisPython
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").rglob("*.ipynb"))
@@ -31,7 +32,10 @@ LESSONS = [
     for path in NOTEBOOKS
 ]
 # What a clock or the machine decides: "3.5 s", "12 ms", "4.1 images/s", "850 MB", progress bars.
-TIMES = re.compile(r"\d[\d.,]*\s*(?:µs|ms|s|min|minutes?|seconds?)\b|\d[\d.,]* (?:images|it)/s")
+TIMES = re.compile(
+    r"\d[\d.,]*\s*(?:µs|ms|s|min|minutes?|seconds?)\b|\d[\d.,]* (?:images|it)/s"
+    r"|\d\d:\d\d<[\d:]+"
+)
 FILES = re.compile(r"/tmp/\S+|0x[0-9a-f]+")
 
 
@@ -52,6 +56,7 @@ def printed(client: NotebookClient) -> list[str]:
             continue
         cell.outputs = []
         client.execute_cell(cell, index)
+        cell.outputs = settled(cell.outputs)  # of a progress bar the last state
         shown = [
             output.get("text", "") for output in cell.outputs if output.get("name") != "stderr"
         ]
