@@ -54,7 +54,7 @@ FLOORS = [
         "progress",
         "checkpoints",
         "distributed",
-        "dataset_cards",
+        "cards",
         "torchvision_list",
     },
     {"results", "resources", "downloads", "storage", "images", "splits", "history"},
@@ -127,6 +127,11 @@ def imports_of(path: Path) -> set[str]:
             names = [alias.name.split(".") for alias in node.names]
             found |= {parts[1] for parts in names if parts[0] == "cnnlab" and parts[1:]}
     return found - {"__version__"}
+
+
+def test_no_public_name_is_hidden_by_a_module_of_its_name():
+    """Importing ``cnnlab.x`` would put the module in the place of the function ``cnnlab.x``."""
+    assert set(cnnlab.__all__) & {path.stem for path in (ROOT / "cnnlab").glob("*.py")} == set()
 
 
 def test_import_takes_under_50_ms_and_loads_nothing_heavy():

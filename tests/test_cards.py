@@ -8,7 +8,7 @@ from itertools import combinations
 import matplotlib.pyplot as plt
 import pytest
 
-from cnnlab.dataset_cards import dataset_cards, plot_datasets
+from cnnlab.cards import dataset_cards, plot_datasets
 
 CARDS = dataset_cards()
 every_card = pytest.mark.parametrize("card", CARDS.values(), ids=CARDS.keys())
