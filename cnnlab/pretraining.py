@@ -15,6 +15,7 @@ import contextlib
 import json
 import math
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
@@ -240,12 +241,22 @@ def export(run: Run, path: Path, classes: list[str], source: str) -> None:
         "val_top5": f"{last['top5']:.4f}",
         "seconds": f"{sum(record['seconds'] for record in run.history):.0f}",
         "date": time.strftime("%Y-%m-%d"),
-        "command": f"python -m cnnlab.pretraining --data {source} --epochs {run.settings.epochs}",
+        "command": repeating(run.settings, source),
         "licence": "derived from ImageNet pictures: for teaching and research, not for products",
     }
     save_weights(run.bare_model, path, card)
     lines = [f"- {name}: {text}" for name, text in card.items() if name != "categories"]
     path.with_suffix(".md").write_text("\n".join(["# tiny_resnet", "", *lines, ""]))
+
+
+def repeating(settings: Settings, source: str) -> str:
+    """Return the command that repeats a run with these settings."""
+    words = ["python", "-m", "cnnlab.pretraining", "--data", source]
+    words += ["--epochs", str(settings.epochs)]
+    for name, value in asdict(settings).items():
+        if name not in ("epochs", "fast") and value != getattr(Settings(), name):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words if settings.fast else [*words, "--exact"])
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -102,6 +103,16 @@ def test_a_checkpoint_of_other_settings_is_refused(straight, source):
     other = [*command(source, straight), "--seed", "1"]
     result = subprocess.run(other, env=environment(), capture_output=True, text=True)
     assert result.returncode != 0 and "other settings" in result.stderr
+
+
+def test_the_command_of_the_card_repeats_the_run(straight, source):
+    weights, card = read_weights(straight / "tiny_resnet.safetensors")
+    words, folder = shlex.split(card["command"])[1:], source.parent
+    again = [sys.executable, *words, "--output", "again"]
+    subprocess.run(again, check=True, env=environment(), cwd=folder,
+                   capture_output=True)  # fmt: skip
+    repeated, _ = read_weights(folder / "again" / "tiny_resnet.safetensors")
+    assert all(torch.equal(weights[name], repeated[name]) for name in weights)
 
 
 def test_folder_and_zip_give_the_same_pictures(source, tmp_path):
