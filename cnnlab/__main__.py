@@ -14,10 +14,11 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from cnnlab import __version__, series
+from cnnlab import __version__
+from cnnlab.publish import series
 
 if TYPE_CHECKING:
-    from cnnlab.running import Writer
+    from cnnlab.publish.running import Writer
 
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
@@ -25,7 +26,7 @@ FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 def run(args: argparse.Namespace) -> int:
     """Execute notebooks into pages."""
     notebooks = series.find_notebooks(args.notebooks)
-    from cnnlab import report, running
+    from cnnlab.publish import report, running
 
     runs = running.run_notebooks(notebooks, args.output, args.jobs, args.write())
     failed = [run for run in runs if run.state != "ok"]
@@ -37,14 +38,14 @@ def run(args: argparse.Namespace) -> int:
 
 def pages() -> Writer:
     """Return what makes a page of a notebook."""
-    from cnnlab.pages import write_page
+    from cnnlab.publish.pages import write_page
 
     return write_page
 
 
 def decks() -> Writer:
     """Return what makes slides of a notebook."""
-    from cnnlab.decks import write_deck
+    from cnnlab.publish.decks import write_deck
 
     return write_deck
 
@@ -52,7 +53,7 @@ def decks() -> Writer:
 def slides(args: argparse.Namespace) -> int:
     """Execute notebooks into slides, with an index of them."""
     status = run(args)
-    from cnnlab.decks import write_index
+    from cnnlab.publish.decks import write_index
 
     found = {path: args.output / f"{path.stem}.html" for path in series.find_notebooks()}
     there = {notebook: deck for notebook, deck in found.items() if deck.is_file()}
@@ -62,7 +63,7 @@ def slides(args: argparse.Namespace) -> int:
 
 def lessons() -> Writer:
     """Return what makes a page, slides and a card of a notebook."""
-    from cnnlab.site import write_lesson
+    from cnnlab.publish.site import write_lesson
 
     return write_lesson
 
@@ -70,7 +71,7 @@ def lessons() -> Writer:
 def site(args: argparse.Namespace) -> int:
     """Execute notebooks into a web site: pages, slides, and an index with a card for each."""
     status = run(args)
-    from cnnlab.site import write_site_index
+    from cnnlab.publish.site import write_site_index
 
     print(f"Index: {write_site_index(series.find_notebooks(), args.output)}")
     return status
@@ -89,7 +90,7 @@ def lab(args: argparse.Namespace) -> int:
 
 def fetch(args: argparse.Namespace) -> int:
     """Download data and weights, or list them."""
-    from cnnlab import catalogue
+    from cnnlab.publish import catalogue
 
     if args.list or not (args.names or args.all):
         print(catalogue.listing())
@@ -100,12 +101,12 @@ def fetch(args: argparse.Namespace) -> int:
 
 def doctor(args: argparse.Namespace) -> int:
     """Look for what is wrong; before class, fetch everything and rehearse."""
-    from cnnlab import doctor as doctors
+    from cnnlab.publish import doctor as doctors
 
     if args.rehearsed is None:
         return 0 if doctors.examine() else FAILED
     notebooks = series.find_notebooks(args.rehearsed)
-    from cnnlab.rehearsal import checks_for_class
+    from cnnlab.publish.rehearsal import checks_for_class
 
     checks = checks_for_class(notebooks, Path("build", "site"))
     return 0 if doctors.examine(checks=checks) else FAILED
@@ -116,7 +117,7 @@ def stamp(args: argparse.Namespace) -> int:
     if bool(args.repository) == args.clear:
         print("cnnlab stamp: give either OWNER/REPO or --clear", file=sys.stderr)
         return WRONG_USE
-    from cnnlab.stamping import stamp as write_address
+    from cnnlab.publish.stamping import stamp as write_address
 
     try:
         changed = write_address(series.notebooks_folder().parent, args.repository)
@@ -235,7 +236,7 @@ def _perform(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
     Kernels start in the notebook's own folder, where a relative path means something else.
     """
-    from cnnlab import storage
+    from cnnlab.data import storage
 
     if args.command != "doctor":  # it reports a wrong setting among all else
         try:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,14 +19,53 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from cnnlab.evaluation import Evaluation
-from cnnlab.history import History
-from cnnlab.progress import display_figure, in_notebook
-from cnnlab.style import COLOURS, styled
+from cnnlab.runtime import in_notebook
+
+if TYPE_CHECKING:
+    from cnnlab.training import History
 
 __all__ = [
-    "describe", "plot_confusion", "plot_feature_maps", "plot_filters", "plot_history",
-    "plot_intervals", "show_images",
-]  # fmt: skip
+    "COLOURS",
+    "describe",
+    "plot_confusion",
+    "plot_feature_maps",
+    "plot_filters",
+    "plot_history",
+    "plot_intervals",
+    "show_images",
+    "styled",
+]
+
+# Okabe and Ito's palette (2008), which colour-blind people can tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+
+_SETTINGS = {
+    "font.size": 12,
+    "axes.titlesize": 13,
+    "axes.labelsize": 12,
+    "legend.fontsize": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+
+
+def styled() -> AbstractContextManager[None]:
+    """Draw in the course's style inside a ``with`` block, and leave the settings as they were.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> with styled():
+    ...     matplotlib.rcParams["font.size"]
+    12.0
+    """
+    import matplotlib
+    from cycler import cycler
+
+    return matplotlib.rc_context({**_SETTINGS, "axes.prop_cycle": cycler(color=COLOURS)})
+
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -271,3 +311,10 @@ def plot_feature_maps(maps: Tensor, *, columns: int = 8, ax: Axes | None = None)
     scaled = (values - low) / (high - low).clamp(min=1e-12)
     coloured = torch.from_numpy(plt.get_cmap("viridis")(scaled.numpy())[..., :3])  # (C, H, W, 3)
     return show_images(coloured.permute(0, 3, 1, 2), columns=columns, ax=ax)
+
+
+def display_figure(figure: Any, text: str) -> None:
+    """Show a figure in a notebook, with an alternative text for people who cannot see it."""
+    from IPython.display import display
+
+    display(figure, metadata={"image/png": {"alt": text}})

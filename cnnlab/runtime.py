@@ -6,11 +6,12 @@ import importlib
 import os
 import platform
 import random
+import sys
 
 import numpy as np
 import torch
 
-__all__ = ["fast_dtype", "get_device", "set_seed", "versions"]
+__all__ = ["fast_dtype", "get_device", "in_notebook", "set_seed", "versions"]
 
 
 def set_seed(seed: int = 0) -> torch.Generator:
@@ -128,3 +129,16 @@ def versions(*packages: str) -> str:
     names = packages or ("torch", "torchvision", "numpy")
     found = [f"{name} {importlib.import_module(name).__version__}" for name in names]
     return " · ".join([f"Python {platform.python_version()}", *found])
+
+
+def in_notebook() -> bool:
+    """Tell whether this runs in a Jupyter or Colab kernel.
+
+    Examples
+    --------
+    >>> in_notebook()
+    False
+    """
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell is not None and hasattr(shell, "kernel")

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import settings
 from misbehaving_server import MisbehavingServer, running_server
 
-from cnnlab import storage
-from cnnlab.downloads import HURRIED
+from cnnlab.data import storage
+from cnnlab.data.transfers import HURRIED
 
 
 def pytest_configure(config: pytest.Config) -> None:

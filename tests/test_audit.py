@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from cnnlab import freeze, freeze_audit, replace_head, training_mode
-from cnnlab.backbones import Normalise
+from cnnlab.models.backbones import Normalise
 
 
 class Net(nn.Module):

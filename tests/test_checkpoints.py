@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from cnnlab.checkpoints import (
+from cnnlab.training import (
     CheckpointError,
     load_checkpoint,
     random_state,
@@ -73,7 +73,7 @@ def test_a_full_disk_leaves_the_older_checkpoint_as_it_was(tmp_path):
     before = path.read_bytes()
     script = f"""
 import resource, signal, torch
-from cnnlab.checkpoints import CheckpointError, save_checkpoint
+from cnnlab.training import CheckpointError, save_checkpoint
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:

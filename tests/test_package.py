@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ast
+import io
+import os
 import re
 import subprocess
 import sys
+import tokenize
 import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
+from repository import ROOT
 
 import cnnlab
 
@@ -19,119 +23,46 @@ if sys.version_info >= (3, 11):
 else:
     tomllib = pytest.importorskip("tomli")
 
-ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "cnnlab").rglob("*.py"))
+NO_CODE = {
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+    tokenize.COMMENT,
+}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-# From the ground up; a module imports only from floors below its own, or beside it.
-FLOORS = [
-    {
-        "style",
-        "graphs",
-        "tracing",
-        "layouts",
-        "labels",
-        "diagrams",
-        "quiz",
-        "transposed",
-        "upsampling",
-        "grids",
-        "field_tree",
-        "field_taps",
-        "field_boxes",
-        "field_windows",
-        "field_rules",
-        "fields",
-        "receptive_fields",
-        "effective_field",
-        "arithmetic",
-        "runtime",
-        "places",
-        "archives",
-        "insects",
-        "scenery",
-        "augmentation",
-        "progress",
-        "checkpoints",
-        "distributed",
-        "cards",
-        "torchvision_list",
-    },
-    {"results", "resources", "downloads", "storage", "images", "splits", "history"},
-    {
-        "models",
-        "unet",
-        "uploads",
-        "folders",
-        "datasets",
-        "duplicates",
-        "ledger",
-        "zoo",
-        "architectures",
-        "pictures",
-        "blocks",
-        "late_blocks",
-        "costs",
-    },
-    {"backbones", "evaluation"},
-    {
-        "training",
-        "transfer",
-        "audit",
-        "segmentation",
-        "probes",
-        "learning_curves",
-        "strategies",
-        "capacity",
-        "races",
-    },
-    {"inspection", "kernels", "feature_space", "peaks", "attribution", "maximisation", "sanity"},
-    {
-        "plotting",
-        "mask_plots",
-        "source_code",
-        "ledger_plots",
-        "race_plots",
-        "day_plot",
-        "inspection_plots",
-        "field_plots",
-    },
-    {"exercises", "pretraining"},
-    {"model_card"},
-    {"series", "pages", "decks", "site", "stamping", "report", "catalogue"},
-    {"running", "doctor", "rehearsal"},
-    {"__main__"},
-]
 
-
-def floor_of(module: str) -> int:
-    return next(i for i, floor in enumerate(FLOORS) if module in floor)
-
-
-def name_of(path: Path) -> str:
-    return "exercises" if path.parent.name == "exercises" else path.stem
-
-
-def imports_of(path: Path) -> set[str]:
-    """Modules of the package that a module imports, anywhere in its code."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):  # names that only type checkers read are no imports
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cnnlab"):
-            parts = node.module.split(".")
-            found |= {parts[1]} if parts[1:] else {alias.name for alias in node.names}
-        elif isinstance(node, ast.Import):
-            names = [alias.name.split(".") for alias in node.names]
-            found |= {parts[1] for parts in names if parts[0] == "cnnlab" and parts[1:]}
-    return found - {"__version__"}
-
-
-def test_no_public_name_is_hidden_by_a_module_of_its_name():
+def test_no_module_or_folder_shares_its_name_with_a_public_name():
     """Importing ``cnnlab.x`` would put the module in the place of the function ``cnnlab.x``."""
-    assert set(cnnlab.__all__) & {path.stem for path in (ROOT / "cnnlab").glob("*.py")} == set()
+    modules = {path.stem for path in MODULES} | {path.parent.name for path in MODULES}
+    assert set(cnnlab.__all__) & modules == set()
+
+
+def code_lines(path: Path) -> int:
+    """Count the lines that hold code: no blanks, no comments, no docstrings."""
+    source = path.read_text(encoding="utf-8")
+    documented = set()
+    for node in ast.walk(ast.parse(source)):
+        documentable = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+        if documentable and ast.get_docstring(node, clean=False) is not None:
+            documented |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    lines = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in NO_CODE:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    return len(lines - documented)
+
+
+def test_the_package_stays_small():
+    """Whoever adds code takes other code away, or moves it where it is taught: into a lesson."""
+    sizes = {path: code_lines(path) for path in MODULES}
+    core = sum(size for path, size in sizes.items() if path.parent == ROOT / "cnnlab")
+    assert core <= 1000
+    assert sum(sizes.values()) <= 7800
+    assert len(cnnlab.__all__) <= 46
 
 
 def test_import_takes_under_50_ms_and_loads_nothing_heavy():
@@ -161,28 +92,16 @@ def test_an_unknown_name_is_an_attribute_error():
         cnnlab.no_such_thing  # noqa: B018
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_imports_only_go_downwards(path):
-    name = name_of(path)
-    if path.name == "__init__.py" and path.parent.name == "cnnlab":
-        assert not imports_of(path)
-        return
-    for imported in imports_of(path) - {name}:
-        assert floor_of(imported) <= floor_of(name), f"{name} imports {imported} from above"
-
-
-def test_no_two_modules_import_each_other():
-    graph = {name_of(path): imports_of(path) - {name_of(path)} for path in MODULES}
-
-    def reachable(start: str) -> set[str]:
-        seen, stack = set(), [start]
-        while stack:
-            for nxt in graph.get(stack.pop(), set()) - seen:
-                seen.add(nxt)
-                stack.append(nxt)
-        return seen
-
-    assert not [name for name in graph if name in reachable(name)]
+def test_imports_go_down_only():
+    """The floors are a contract in pyproject.toml; import-linter holds the code against it."""
+    result = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports", "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert result.returncode == 0, result.stdout
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
+from repository import ROOT
 
-from cnnlab.style import COLOURS
+from cnnlab.plotting import COLOURS
 
-WEB = Path(__file__).parents[1] / "data" / "web"
+WEB = ROOT / "data" / "web"
 SMALLEST_DIFFERENCE = 15.0
 TEXT_CONTRAST, MARK_CONTRAST = 4.5, 2.0
 GROUNDS = ("#ffffff", "#f4f6f8", "#eef1f4")  # of pages, cards, code

@@ -15,14 +15,13 @@ from cnnlab import (
     History,
     describe,
     plot_confusion,
-    plot_feature_maps,
     plot_filters,
     plot_history,
     plot_intervals,
     show_images,
     show_source,
 )
-from cnnlab.style import COLOURS
+from cnnlab.plotting import COLOURS, plot_feature_maps
 
 
 @pytest.fixture(autouse=True)

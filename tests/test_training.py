@@ -16,9 +16,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from cnnlab import fit, set_seed, train_epoch
-from cnnlab.datasets import ImageData, Split
-from cnnlab.history import History
-from cnnlab.training import training_mode
+from cnnlab.data.datasets import ImageData, Split
+from cnnlab.training import History, training_mode
 
 matplotlib.use("agg")
 
@@ -313,7 +312,7 @@ class Endless:
 
 
 def test_the_bar_knows_epochs_batches_and_where_it_starts(monkeypatch, tmp_path):
-    from cnnlab.progress import ProgressBar
+    from cnnlab.training import ProgressBar
 
     asked, epochs = [], []
 
@@ -364,7 +363,7 @@ def test_what_cannot_be_trained_is_said_in_whole_sentences(model, batches, words
 def test_live_plot_draws_at_most_a_dozen_times_and_closes_its_figures():
     from matplotlib import pyplot as plt
 
-    from cnnlab.progress import LivePlot
+    from cnnlab.training import LivePlot
 
     before = plt.get_fignums()
     plot = LivePlot(epochs=40)
@@ -381,7 +380,7 @@ def test_live_plot_draws_at_most_a_dozen_times_and_closes_its_figures():
 def test_live_plot_has_an_alternative_text_in_a_notebook(monkeypatch):
     import IPython.display
 
-    from cnnlab import progress
+    from cnnlab import training as progress
 
     shown = []
     monkeypatch.setattr(progress, "in_notebook", lambda: True)

@@ -15,10 +15,10 @@ from cnnlab import (
     freeze_audit,
     load_ants_and_bees,
     load_backbone,
-    reinitialise,
     replace_head,
     training_mode,
 )
+from cnnlab.transfer import reinitialise
 
 
 @pytest.fixture(scope="module")

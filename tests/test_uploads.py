@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from cnnlab.uploads import upload_button, uploaded_file
+from cnnlab.notebook import upload_button, uploaded_file
 
 
 def test_both_generations_of_ipywidgets(tmp_path):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from cnnlab.exercises.comparison import difference, show
-from cnnlab.progress import in_notebook
+from cnnlab.runtime import in_notebook
 
 SEED = 0
 NOT_ATTEMPTED = "… not attempted yet"

@@ -12,9 +12,9 @@ import scoreboard
 import torch
 
 import cnnlab
-from cnnlab import storage
-from cnnlab.downloads import HURRIED
-from cnnlab.insects import CLASSES
+from cnnlab.data import datasets, folders, storage
+from cnnlab.data.insects import CLASSES
+from cnnlab.data.transfers import HURRIED
 
 
 class Pictures(NamedTuple):
@@ -35,8 +35,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
     for part, count, seed in (("train", 244, 1), ("val", 153, 2)):
         insects = cnnlab.draw_insects(count, size=256, seed=seed)
         images, labels = torch.from_numpy(insects.images), torch.from_numpy(insects.labels)
-        split = cnnlab.Split(images, labels, classes=list(CLASSES))
-        cnnlab.write_image_folder(split, folder / part)
+        split = datasets.Split(images, labels, classes=list(CLASSES))
+        folders.write_image_folder(split, folder / part)
     return Pictures(folder, "drawings")
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 import torch
 
+from cnnlab.plotting import COLOURS, styled
 from cnnlab.runtime import fast_dtype
-from cnnlab.style import COLOURS, styled
 
 FILE = Path(__file__).parents[2] / "build" / "benchmarks.json"
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "lightning", "skorch", "nbmake")

@@ -16,10 +16,10 @@ from typing import NamedTuple
 import nbformat
 import psutil
 import pytest
+from repository import NOTEBOOKS
 
 pytestmark = pytest.mark.benchmark
 
-NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").rglob("*.ipynb"))
 IMPORTS = "import cnnlab, matplotlib.pyplot, pycm, sklearn, torch, torchvision"
 
 

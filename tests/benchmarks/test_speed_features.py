@@ -11,7 +11,9 @@ import torchvision
 from torch.nn import functional as F
 
 import cnnlab
-from cnnlab.backbones import Backbone, Normalise
+from cnnlab.data import datasets
+from cnnlab.lessons import filters
+from cnnlab.models.backbones import Backbone, Normalise
 from cnnlab.runtime import fast_dtype
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.usefixtures("one_thread")]
@@ -25,10 +27,10 @@ def test_features_reach_sixty_per_cent_of_the_matmul_rate(report):
     backbone = Backbone(model, Normalise(), [], "random weights", 512, size)
     pixels = torch.randint(256, (COUNT, 3, size, size), dtype=torch.uint8)
     labels, one = torch.arange(COUNT) % 2, torch.zeros(1, 3, size, size, dtype=torch.uint8)
-    single = cnnlab.Split(one, torch.tensor([0]))
-    data = cnnlab.ImageData(cnnlab.Split(pixels, labels), single, single, ["a", "b"], "noise")
+    single = datasets.Split(one, torch.tensor([0]))
+    data = cnnlab.ImageData(datasets.Split(pixels, labels), single, single, ["a", "b"], "noise")
     ours = cnnlab.extract_features(backbone, data).train.inputs[:8]
-    plain = cnnlab.features_of(model, Normalise()(pixels[:8]))
+    plain = filters.features_of(model, Normalise()(pixels[:8]))
     assert F.cosine_similarity(ours, plain).min() > 0.999
 
     left, right = torch.randn(2, SIDE, SIDE).to(DTYPE)

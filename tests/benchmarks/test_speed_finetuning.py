@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import cnnlab
-from cnnlab.augmentation import cut_views, draw_views
-from cnnlab.backbones import Normalise
-from cnnlab.model_card import together
+from cnnlab.data.augmentation import cut_views, draw_views
+from cnnlab.data.splits import Loaders
+from cnnlab.lessons import transfer_learning
+from cnnlab.models.backbones import Normalise
+from cnnlab.pretraining.card import together
 from cnnlab.runtime import fast_dtype
-from cnnlab.splits import Loaders
 
 pytestmark = pytest.mark.benchmark
 
@@ -37,8 +38,8 @@ def fine_tune(folder: Path, size: int, seed: int) -> list[tuple[float, float]]:
     backbone = cnnlab.load_backbone("tiny_resnet")
     one = data.train.subset([0])  # the head needs the features of the training pictures alone
     features = cnnlab.extract_features(backbone, dataclasses.replace(data, val=one, test=one))
-    head = cnnlab.linear_probe(features.train)
-    model = cnnlab.with_head(backbone, head)
+    head = transfer_learning.linear_probe(features.train)
+    model = transfer_learning.with_head(backbone, head)
     cnnlab.freeze(model, ["layer2", "layer3", "layer4", "fc"], norms=False)
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=1e-4, weight_decay=0.05, fused=True)

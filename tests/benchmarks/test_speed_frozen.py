@@ -15,7 +15,9 @@ from parts import with_validation
 from torch.nn import functional as F
 
 import cnnlab
-from cnnlab.backbones import Backbone, Normalise
+from cnnlab.data import datasets
+from cnnlab.lessons import filters, transfer_learning
+from cnnlab.models.backbones import Backbone, Normalise
 
 pytestmark = pytest.mark.benchmark
 
@@ -24,7 +26,7 @@ def transfer(folder: Path, backbone: Backbone, size: int) -> float:
     """Learn from the pictures in train/, and return the accuracy on those held out for the test."""
     data = cnnlab.load_image_folder(folder, image_size=size)
     features = cnnlab.extract_features(backbone, data)
-    head = cnnlab.linear_probe(features.train)
+    head = transfer_learning.linear_probe(features.train)
     return cnnlab.evaluate(head, features.loaders().test).accuracy
 
 
@@ -76,7 +78,7 @@ def test_frozen_transfer_at_224_pixels_is_forty_times_as_fast(pictures, report):
 def both_reach_the_same_features(backbone: Backbone, folder: Path, size: int) -> None:
     data = cnnlab.load_image_folder(folder, image_size=size)
     X = data.val.inputs[:8]
-    few = cnnlab.ImageData(*[cnnlab.Split(X, data.val.labels[:8])] * 3, data.classes, "eight")
+    few = cnnlab.ImageData(*[datasets.Split(X, data.val.labels[:8])] * 3, data.classes, "eight")
     ours = cnnlab.extract_features(backbone, few).train.inputs
-    theirs = cnnlab.features_of(backbone.model, backbone.preprocess(X))
+    theirs = filters.features_of(backbone.model, backbone.preprocess(X))
     assert F.cosine_similarity(ours, theirs).min() > 0.999

@@ -91,7 +91,7 @@ class Skorch(Side):
             optimizer=torch.optim.SGD, lr=LR, optimizer__momentum=0.9, train_split=None,
             iterator_train__shuffle=True, verbose=0,
         )  # fmt: skip
-        net.fit(cnnlab.datasets.to_float(self.data.train.inputs), self.data.train.labels)
+        net.fit(cnnlab.data.datasets.to_float(self.data.train.inputs), self.data.train.labels)
         self.model = net.module_
 
 

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from cnnlab.backbones import IMAGENET_MEAN, IMAGENET_STD
+from cnnlab.models.backbones import IMAGENET_MEAN, IMAGENET_STD
 
 EPOCHS = 25
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.running import run_notebooks
-from cnnlab.site import write_lesson, write_site_index
+from cnnlab.publish.running import run_notebooks
+from cnnlab.publish.site import write_lesson, write_site_index
 
 
 @pytest.fixture(scope="session")

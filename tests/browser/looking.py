@@ -9,8 +9,6 @@ from typing import Any
 
 from selenium.webdriver.support.ui import WebDriverWait
 
-ROOT = Path(__file__).parents[2]
-NOTEBOOKS = sorted(ROOT.glob("notebooks/*/*.ipynb"), key=lambda path: path.name)
 PATIENCE = 300  # seconds; a machine that trains beside the tests is slow
 LOCAL = ("file:", "data:", "blob:", "about:", "chrome:")
 

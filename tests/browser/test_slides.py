@@ -16,7 +16,7 @@ import nbformat
 import pytest
 from looking import MISSING_PICTURES, NOTEBOOKS, asked_elsewhere, complaints, open_deck, wait_for
 
-from cnnlab.decks import write_deck
+from cnnlab.publish.decks import write_deck
 
 pytestmark = pytest.mark.browser
 FAST = [path for path in NOTEBOOKS if path.stem[:2] in ("06", "07")]  # seconds, not minutes

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from misbehaving_server import MisbehavingServer
 
-from cnnlab.downloads import Patience, TransferError, transfer
+from cnnlab.data.transfers import Patience, TransferError, transfer
 
 NAMES = [f"hymenoptera_data/{part}/{kind}/{i}.jpg" for part in ("train", "val")
          for kind in ("ants", "bees") for i in range(10)]  # fmt: skip
@@ -45,7 +45,7 @@ def run(code: str, folder: Path, before: tuple[str, ...] = ()) -> subprocess.Pop
     prelude = f"""
 import sys
 from pathlib import Path
-from cnnlab import resources, storage
+from cnnlab.data import resources, storage
 resources.packaged = Path({str(folder)!r}).joinpath
 """
     command = [*before, sys.executable, "-c", prelude + textwrap.dedent(code)]
@@ -113,7 +113,7 @@ def test_a_process_killed_while_unpacking_leaves_no_half_folder(
     (own_cache / "hymenoptera_data.zip").write_bytes(archive)
     monkeypatch.setenv("CNNLAB_OFFLINE", "1")
     slow = """
-        import os, time, cnnlab.archives as archives
+        import os, time, cnnlab.data.archives as archives
         pieces = archives._pieces
         def slow_pieces(archive, entry):
             print(entry.filename, flush=True)
@@ -232,7 +232,7 @@ def test_without_any_home_the_lesson_goes_on_with_drawings(
         import cnnlab
         print(len(cnnlab.load_ants_and_bees("auto", image_size=16).train))
         cnnlab.record("09", "a result", 1.0)
-        cnnlab.recorded()
+        results.recorded()
         try:
             storage.fetch("ants_and_bees")
         except storage.StorageError as error:

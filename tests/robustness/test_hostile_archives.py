@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnlab.archives import ArchiveError, unpack
+from cnnlab.data.archives import ArchiveError, unpack
 
 PARTS = st.one_of(
     st.sampled_from(["", ".", "..", "...", " ", ".. ", "~", "C:", "NUL", "cats", "1.jpg", "-rf"]),

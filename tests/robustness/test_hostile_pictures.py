@@ -19,7 +19,7 @@ from test_images import png_with_header
 from torch import nn
 
 from cnnlab import fit, load_image_folder
-from cnnlab.images import UnreadableImage, read_image
+from cnnlab.data.images import UnreadableImage, read_image
 
 RED = (220, 30, 30)
 

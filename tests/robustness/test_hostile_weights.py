@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cnnlab import fit, load_backbone
-from cnnlab.backbones import WeightsError
-from cnnlab.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from cnnlab.models.backbones import WeightsError
+from cnnlab.training import CheckpointError, load_checkpoint, save_checkpoint
 
 NAME = "squeezenet1_1"  # the smallest of torchvision's
 

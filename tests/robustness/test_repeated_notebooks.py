@@ -19,11 +19,11 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert.filters import strip_ansi
+from repository import NOTEBOOKS
 
-from cnnlab.pages import settled
-from cnnlab.running import ThisPython
+from cnnlab.publish.pages import settled
+from cnnlab.publish.running import ThisPython
 
-NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").rglob("*.ipynb"))
 QUICK = ("06_", "07_")
 LESSONS = [
     pytest.param(

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from repository import NOTEBOOKS, ROOT
 
 import cnnlab.__main__ as command_line
 
-ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "cnnlab").rglob("*.py"))
-NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 EXECUTES = {"eval", "exec", "compile", "__import__"}
@@ -65,7 +64,7 @@ def faults(tree: ast.AST) -> list[str]:
         if last == "mktemp":
             found.append("mktemp leaves a gap")
         if last == "extractall":
-            found.append("extractall; use cnnlab.archives.unpack")
+            found.append("extractall; use cnnlab.data.archives.unpack")
         if option(call, "verify") == "False":
             found.append(f"{name} does not look at certificates")
     return found

@@ -1,0 +1,1 @@
+"""The lessons' data: images in three splits, drawn insects, downloads, your own folders."""

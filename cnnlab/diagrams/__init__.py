@@ -1,0 +1,1 @@
+"""Drawings of networks, made from the modules themselves."""

@@ -1,0 +1,209 @@
+"""Lesson 07: a quiz over the whole day, and two exercises that need several lessons at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from cnnlab.exercises.engine import exercise
+from cnnlab.lessons.day import Question
+
+__all__ = ["QUIZ", "encoder_sides", "unet_parameters"]
+
+QUIZ = (
+    Question(
+        "01",
+        "Three test pictures in a hundred also hide in the training set. The test accuracy is …",
+        "too high",
+        {
+            "too high": "A network can remember them; they measure memory, not learning.",
+            "right, since the labels are right": "Labels are not the problem: the network has seen "
+            "these pictures before the test.",
+            "too low": "Remembered pictures are easier, not harder.",
+        },
+    ),
+    Question(
+        "01",
+        "Training error 0 %, validation error 30 %. What should you try first?",
+        "more data or augmentation",
+        {
+            "more data or augmentation": "The gap is overfitting: more to learn from closes it.",
+            "a wider network": "It already has capacity enough to learn all training pictures.",
+            "more epochs": "There is nothing left to learn on the training set.",
+        },
+    ),
+    Question(
+        "02",
+        "What does a 1×1 convolution do?",
+        "mix channels at each position",
+        {
+            "mix channels at each position": "So it can make them fewer, cheaply.",
+            "nothing: one pixel has no neighbours": "It sees one position, but all its channels.",
+            "halve the resolution": "That takes a stride; a 1×1 convolution keeps every position.",
+        },
+    ),
+    Question(
+        "02",
+        "Why can a residual network be deeper than a plain one?",
+        "gradients reach the early layers",
+        {
+            "gradients reach the early layers": "The shortcut adds an undamped path for them.",
+            "it has fewer parameters": "A shortcut by addition changes no number of parameters.",
+            "it cannot overfit": "It can; depth was first a problem of training error.",
+        },
+    ),
+    Question(
+        "03",
+        "What do the skips of a U-Net carry to the decoder?",
+        "where things are, finely",
+        {
+            "where things are, finely": "Pooling lost it; the skip brings it back.",
+            "the input, to be rebuilt": "That would be an autoencoder; a U-Net predicts a mask.",
+            "gradients only": "They carry feature maps, which are concatenated.",
+        },
+    ),
+    Question(
+        "03",
+        "Max unpooling differs from a bed of nails, since …",
+        "it remembers where each maximum was",
+        {
+            "it remembers where each maximum was": "The bed of nails uses one corner for all.",
+            "it has learned weights": "Neither has any; a transposed convolution has.",
+            "it fills the gaps with copies": "That is nearest neighbour; these two leave zeros.",
+        },
+    ),
+    Question(
+        "04",
+        "A transposed convolution (k = 3, s = 2, p = 1) makes of 8 pixels a side …",
+        "15",
+        {
+            "15": "(8 - 1)·2 - 2·1 + 3.",
+            "16": "Only with output_padding = 1: two input sizes share one output size.",
+            "4": "That is the convolution in the other direction.",
+            "17": "The padding crops here: one pixel at each end.",
+        },
+    ),
+    Question(
+        "04",
+        "With k = 4 and s = 2 every output gets equally many inputs. Checkerboards are then …",
+        "still possible",
+        {
+            "still possible": "Even and odd outputs use different weights.",
+            "impossible": "Counting overlaps is not enough: the weights of the phases differ.",
+            "certain": "Training may make the phases agree; nothing forces it to.",
+        },
+    ),
+    Question(
+        "05",
+        "All weights of a backbone are frozen, and the model is in training mode. What changes?",
+        "the means and variances of BatchNorm",
+        {
+            "the means and variances of BatchNorm": "They are buffers: requires_grad does not "
+            "stop them, eval mode does.",
+            "nothing": "No weight does, but BatchNorm's buffers do.",
+            "the early layers, slowly": "Without gradients no weight moves.",
+        },
+    ),
+    Question(
+        "06",
+        "Three 3×3 convolutions, each with stride 2. The receptive field of the last is …",
+        "15 × 15",
+        {
+            "15 × 15": "1 + 2·1 + 2·2 + 2·4.",
+            "7 × 7": "That forgets the strides: later kernels step over several pixels.",
+            "27 × 27": "Kernel sizes do not multiply; strides do.",
+            "13 × 13": "That adds the strides, 1 + 2 + 4·…; they multiply.",
+        },
+    ),
+    Question(
+        "08",
+        "A saliency map stays the same when the weights are replaced by random ones. It shows …",
+        "the picture, not the network",
+        {
+            "the picture, not the network": "It may trace edges; it explains nothing.",
+            "that the network is robust": "Random weights know nothing that could be robust.",
+            "what the network attends to": "Then it would have to depend on the network.",
+        },
+    ),
+    Question(
+        "09",
+        "Two models get 143 and 140 of the same 153 pictures right. Which is better?",
+        "nobody can tell from this",
+        {
+            "nobody can tell from this": "Look at the pictures on which they disagree.",
+            "the first": "Three pictures are well inside the luck of the draw.",
+            "they are equally good": "No proof of a difference is no proof of equality.",
+        },
+    ),
+)
+
+
+def pyramids(generator: torch.Generator) -> Iterator[tuple[int, int]]:
+    """Sides and depths; odd sides lose a pixel on the way down."""
+    yield from [(32, 1), (64, 3), (100, 3), (97, 4), (61, 2)]
+
+
+def mistaken_sides(side: int, depth: int) -> dict[str, list[int]]:
+    multiple = 2**depth
+    halves = [side // 2**level for level in range(depth + 1)]
+    return {
+        "pad the picture first: an odd side loses a pixel that the skip still has": halves,
+        "pad to the next multiple, not to the one below": [
+            (side // multiple) * multiple // 2**level for level in range(depth + 1)
+        ],
+        "pad to a multiple of 2^depth: a multiple of 2 is even only once": [
+            (side + side % 2) // 2**level for level in range(depth + 1)
+        ],
+        "start with the padded side itself": [
+            -(-side // multiple) * multiple // 2**level for level in range(1, depth + 1)
+        ],
+    }
+
+
+@exercise(
+    cases=pyramids,
+    mistakes=mistaken_sides,
+    hints=[
+        "Each level halves the side: how often must it be divisible by two?",
+        "-(-side // n) is side / n rounded up.",
+    ],
+    takeaway="a side that is no multiple of 2^depth is padded up before it is halved",
+)
+def encoder_sides(side: int, depth: int) -> list[int]:
+    """Return the sides of the maps of a U-Net's encoder, from the padded picture downwards."""
+    multiple = 2**depth
+    padded = -(-side // multiple) * multiple
+    return [padded // 2**level for level in range(depth + 1)]
+
+
+def pairs_of_layers(generator: torch.Generator) -> Iterator[tuple[int, int, int]]:
+    """Channels in, channels out, kernel size."""
+    yield from [(1, 2, 3), (3, 16, 3), (64, 32, 3), (16, 16, 5)]
+
+
+def mistaken_counts(c_in: int, c_out: int, k: int) -> dict[str, int]:
+    first, second = k * k * c_in * c_out, k * k * c_out * c_out
+    return {
+        "BatchNorm learns two numbers a channel, too": first + second,
+        "BatchNorm's mean and variance are buffers, not parameters": first + second + 8 * c_out,
+        "the second convolution has c_out channels on both sides": 2 * first + 4 * c_out,
+        "a kernel spans all input channels": k * k * (c_out + c_out) + 4 * c_out,
+        "a convolution before BatchNorm needs no bias": first + second + 6 * c_out,
+    }
+
+
+@exercise(
+    cases=pairs_of_layers,
+    mistakes=mistaken_counts,
+    hints=[
+        "Two convolutions without bias, each with a BatchNorm behind it.",
+        "A k×k convolution has k·k·c_in·c_out weights; a BatchNorm has a scale and a shift.",
+    ],
+    takeaway="the second convolution is the larger one as soon as c_out > c_in",
+)
+def unet_parameters(c_in: int, c_out: int, k: int) -> int:
+    """Return the number of parameters of a U-Net's double convolution."""
+    convolutions = k * k * c_in * c_out + k * k * c_out * c_out
+    batch_norms = 2 * (2 * c_out)
+    return convolutions + batch_norms

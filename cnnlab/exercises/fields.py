@@ -1,0 +1,168 @@
+"""Exercises of lesson 06: a field by hand, a network for a field, and the field for an insect."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnnlab.exercises.engine import Cases, ExerciseError, Mistakes, exercise
+from cnnlab.fields.exact import receptive_field
+from cnnlab.fields.results import ReceptiveFields
+from cnnlab.lessons.field_figures import Step, trace
+
+__all__ = ["field_by_hand", "first_to_see", "wide_network"]
+
+
+def mistaken_fields() -> Mistakes:
+    """Return diagnosis -> the wrong answer that earns it, for 5 / 3, then 2 / 2, then 3 dilated."""
+    return {
+        "the strides are missing: a step of layer 3 is worth six pixels": 1 + 4 + 1 + 4,
+        "strides multiply: a step of layer 3 is worth 3 · 2 pixels, not 3 + 2": 1 + 4 + 3 + 4 * 5,
+        "only the stride just below counts for you: those further down multiply it": 1 + 4 + 3 + 8,
+        "a layer's own stride moves its neighbours, not its field; use the strides below it": (
+            1 + 4 * 3 + 1 * 6 + 4 * 6
+        ),
+        "the dilation is missing: three taps with gaps reach over five units": 1 + 4 + 3 + 12,
+        "three taps with dilation 2 reach over five units, not six": 1 + 4 + 3 + 5 * 6,
+        "a kernel of k adds k − 1 steps: its first tap was counted before": 1 + 5 + 2 * 3 + 5 * 6,
+        "the 1 at the start is missing: a pixel sees itself": 4 + 3 + 24,
+        "you went through the layers from the last to the first": 1 + 4 + 1 + 4 * 2,
+    }
+
+
+@exercise(
+    mistakes=mistaken_fields,
+    hints=[
+        "Begin with 1 pixel and a step of 1 pixel.",
+        "Each layer adds dilation · (kernel − 1) steps, of the size that was reached below it.",
+        "The steps are worth 1, then 3, then 3 · 2 pixels.",
+    ],
+    takeaway="1 + 4·1 + 1·3 + 4·6: the last layer adds most, for its steps are the largest",
+)
+def field_by_hand() -> int:
+    """Return the field after kernel 5, stride 3; kernel 2, stride 2; kernel 3, dilation 2."""
+    first = 1 + (5 - 1)
+    second = first + (2 - 1) * 3
+    return second + 2 * (3 - 1) * (3 * 2)
+
+
+CHANNELS = 8
+BUDGET = 2400  # parameters
+
+
+def qualities(layers: Any) -> dict[str, Any]:
+    """Return what the task asks of a list of layers: field, stride, cost, and pixels left out."""
+    try:
+        steps = [Step(*layer) for layer in layers]
+        convolutions = [
+            nn.Conv2d(CHANNELS, CHANNELS, step.kernel, step.stride, dilation=step.dilation)
+            for step in steps
+        ]
+        fields = receptive_field(nn.Sequential(*convolutions), (CHANNELS, 96, 96))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ExerciseError("give a list of (kernel, stride, dilation), each at least 1") from error
+    *_, last = fields.values()
+    cost = sum(p.numel() for layer in convolutions for p in layer.parameters())
+    read = len(trace(steps, 0)[0])
+    return {
+        "field": last.size,
+        "stride": last.stride,
+        "parameters": f"{'at most' if cost <= BUDGET else 'more than'} {BUDGET}",
+        "holes": "none" if read == last.size[0] else "some",
+    }
+
+
+def mistaken_networks() -> Mistakes:
+    """Return diagnosis -> the wrong answer that earns it."""
+    return {
+        "the field is right, but dear: which setting widens a kernel for nothing?": [(31, 1, 1)],
+        "four kernels of 3 see only 9×9 px, for each adds 2: widen them": [(3, 1, 1)] * 4,
+        "the field is right, but neighbouring outputs lie 8 px apart: strides thin the map out, "
+        "dilation does not": [(3, 2, 1), (3, 2, 1), (3, 2, 1), (3, 1, 1)],
+        "size and cost are right, but there are holes, pixels that no path reaches: "
+        "no dilation may exceed the field below it": [(3, 1, 15)],
+        "dilations of 1, 2, 3, 4 give only 21×21 px: grow faster": [
+            (3, 1, d) for d in (1, 2, 3, 4)
+        ],
+        "dilations of 2, 4, 8, 16 give 61×61 px with holes: begin with 1": [
+            (3, 1, d) for d in (2, 4, 8, 16)
+        ],
+    }
+
+
+@exercise(
+    normalise=qualities,
+    mistakes=mistaken_networks,
+    hints=[
+        "A 3×3 convolution from 8 to 8 channels has 8 · 8 · 9 + 8 = 584 parameters: four fit.",
+        "Four of them must add 30 px, each 2 · dilation: the dilations must add up to 15.",
+        "Begin with dilation 1, and double.",
+    ],
+    takeaway="doubling dilations: the field grows exponentially, the cost only linearly",
+)
+def wide_network() -> list[tuple[int, int, int]]:
+    """Return (kernel, stride, dilation) of each layer, for 31×31 px and 2,400 parameters."""
+    return [(3, 1, 1), (3, 1, 2), (3, 1, 4), (3, 1, 8)]
+
+
+@cache
+def fields_of_a_chain() -> ReceptiveFields:
+    """Return fields of 3, 5, 9, 13, 21, 29, 45, 61 and 93 pixels."""
+    layers = [nn.Conv2d(1, 1, 3, stride=1 + i % 2) for i in range(9)]
+    return receptive_field(nn.Sequential(*layers), (1, 160, 160))
+
+
+def insects_and_networks(generator: torch.Generator) -> Cases:
+    """Yield (mask, fields); sides equal to a field, one more, and long ones lying and upright."""
+    for height, width in [(9, 9), (14, 5), (3, 22), (40, 20), (9, 23)]:
+        mask = torch.zeros(60, 60, dtype=torch.bool)
+        top, left = torch.randint(0, 20, (2,), generator=generator).tolist()
+        mask[top : top + height, left + width // 2] = True  # a cross: long legs, small area
+        mask[top + height // 2, left : left + width] = True
+        yield mask, fields_of_a_chain()
+
+
+def mistaken_layers(mask: Tensor, fields: ReceptiveFields) -> Mistakes:
+    """Return diagnosis -> the wrong answer that earns it."""
+
+    def first(height: int, width: int) -> str:
+        large = [name for name, f in fields.items() if f.size[0] >= height and f.size[1] >= width]
+        return [*large, last][0]
+
+    last = list(fields)[-1]
+    rows, columns = (mask.any(dim).nonzero() for dim in (1, 0))
+    height, width = (int(x.max() - x.min()) + 1 for x in (rows, columns))
+    small, pixels = min(height, width), int(mask.sum())
+    strides = [name for name, f in fields.items() if f.stride and f.stride[0] >= max(height, width)]
+    return {
+        "rows 3 to 7 are five rows: last − first + 1": first(height - 1, width - 1),
+        "a field exactly as large sees the whole insect: ≥, not >": first(height + 1, width + 1),
+        "the height alone does not do: insects lie down, too": first(height, 0),
+        "the width alone does not do: insects stand up, too": first(0, width),
+        "one side is not enough: the field must hold height *and* width": first(small, small),
+        "you counted the insect's pixels: compare its height and its width": first(pixels, pixels),
+        "you compared the stride: the size says how much is seen": [*strides, last][0],
+        "this is the size of the mask: the insect is smaller": first(*mask.shape),
+    }
+
+
+@exercise(
+    cases=insects_and_networks,
+    mistakes=mistaken_layers,
+    hints=[
+        "mask.any(dim=1) says which rows the insect touches; .nonzero() gives their numbers.",
+        "The insect covers last − first + 1 rows, and columns likewise.",
+        "fields.items() goes from the input upwards; field.size is (height, width).",
+    ],
+    takeaway="before this layer no unit can have seen the insect whole, however well it is trained",
+)
+def first_to_see(mask: torch.Tensor, fields: dict) -> str:
+    """Return the name of the first layer whose field is as high and as wide as the insect."""
+    rows, columns = mask.any(dim=1).nonzero(), mask.any(dim=0).nonzero()
+    height = rows.max() - rows.min() + 1
+    width = columns.max() - columns.min() + 1
+    large = (name for name, f in fields.items() if f.size[0] >= height and f.size[1] >= width)
+    return next(large)

@@ -1,0 +1,1 @@
+"""Figures and helpers of the lessons, a module for each topic."""

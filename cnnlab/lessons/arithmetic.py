@@ -1,0 +1,426 @@
+"""Small matrices drawn with the number in every cell: the way to follow a computation by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from enum import IntEnum
+from textwrap import fill
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Patch, Rectangle
+from torch import Tensor
+
+from cnnlab.lessons.transposed import TransposedConvolution, conv_size, transposed_convolution
+from cnnlab.plotting import COLOURS, styled
+
+__all__ = [
+    "GUIDE",
+    "Grid",
+    "Kind",
+    "Setting",
+    "plot_arithmetic",
+    "plot_grid",
+    "plot_grids",
+    "plot_recipe",
+]
+
+LARGEST_CELL = 0.6  # inches
+CHARACTER = 0.1  # inches, the width of a letter of a title
+GAP = 0.55  # inches between grids, for the symbol
+
+
+class Kind(IntEnum):
+    """What a cell is, where its colour says so instead of its value."""
+
+    INPUT = 0
+    INSERTED_ZERO = 1
+    BORDER = 2
+    KERNEL = 3
+    OUTPUT = 4
+
+    @property
+    def label(self) -> str:
+        """The word for the legend.
+
+        Examples
+        --------
+        >>> Kind.INSERTED_ZERO.label
+        'inserted zero'
+        """
+        return self.name.lower().replace("_", " ")
+
+    @property
+    def colour(self) -> np.ndarray:
+        """A light tint, on which black numbers can be read: RGB in [0, 1]."""
+        number, share = ((0, 0.4), (5, 0.45), (6, 0.12), (2, 0.4), (3, 0.45))[self]
+        return _tint(COLOURS[number], np.array(share))
+
+
+class Grid(NamedTuple):
+    """One of the matrices of :func:`plot_grids`."""
+
+    title: str
+    values: Tensor  # (H, W); NaN is an empty cell
+    kinds: Tensor | None = None  # (H, W), integers: see Kind
+    marked: Tensor | None = None  # (H, W), bool: cells with a thick frame
+
+
+def plot_grid(
+    values: Tensor,
+    ax: Axes | None = None,
+    *,
+    title: str = "",
+    kinds: Tensor | None = None,
+    marked: Tensor | None = None,
+    decimals: int | None = None,
+    numbers: bool = True,
+) -> Axes:
+    """Draw a matrix with its numbers: blue above zero, orange below, the deeper the larger.
+
+    Parameters
+    ----------
+    values : Tensor
+        Shape (H, W).
+    ax : Axes, optional
+        Where to draw.
+    title : str
+        Above the matrix.
+    kinds : Tensor, optional
+        Shape (H, W): a :class:`Kind` for each cell, which then chooses its colour.
+    marked : Tensor, optional
+        Shape (H, W), bool: cells with a thick frame.
+    decimals : int, optional
+        Digits after the point; by default none if all are whole numbers, else two.
+    numbers : bool
+        Write them; without, a heat map is left.
+
+    Examples
+    --------
+    >>> import torch
+    >>> ax = plot_grid(torch.tensor([[1, 5], [3, 2]]), title="x")
+    >>> [text.get_text() for text in ax.texts]
+    ['1', '5', '3', '2', 'x']
+    """
+    grid = Grid(title, values, kinds, marked)
+    return plot_grids([grid], ax=ax, decimals=decimals, numbers=numbers)
+
+
+def plot_grids(
+    grids: Sequence[Grid | tuple],
+    *,
+    columns: int | None = None,
+    symbols: str | Sequence[str] = "",
+    decimals: int | None = None,
+    numbers: bool = True,
+    width: float = 10,
+    legend: bool = True,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw matrices beside each other, with cells of one size and symbols such as "→" between.
+
+    Parameters
+    ----------
+    grids : sequence of Grid or tuple
+        (title, values) or (title, values, kinds) or (title, values, kinds, marked).
+    columns : int, optional
+        Matrices in a row; by default all.
+    symbols : str or sequence of str
+        Before each matrix but the first of its row; a single one is used everywhere.
+    decimals, numbers
+        As in :func:`plot_grid`.
+    width : float
+        Largest width of the figure in inches.
+    legend : bool
+        Explain the colours of the kinds below the matrices.
+    ax : Axes, optional
+        Where to draw.
+
+    Raises
+    ------
+    ValueError
+        If a matrix does not have two dimensions, or its kinds have another shape.
+
+    Examples
+    --------
+    >>> import torch
+    >>> ax = plot_grids([("x", torch.ones(2, 2)), ("2x", 2 * torch.ones(2, 2))], symbols="→")
+    >>> [text.get_text() for text in ax.texts]
+    ['1', '1', '1', '1', 'x', '→', '2', '2', '2', '2', '2x']
+    """
+    items = [_checked(Grid(*grid)) for grid in grids]
+    columns = min(columns or len(items), len(items))
+    signs = [symbols] * len(items) if isinstance(symbols, str) else ["", *symbols]
+    limit = max(item.values.nan_to_num().abs().max().item() for item in items) or 1.0
+    cell, places, size = _layout(items, columns, width)
+    with styled():
+        ax = ax or plt.subplots(figsize=(size[0] * cell, size[1] * cell + 0.1))[1]
+        for i, (item, (x, y, slot)) in enumerate(zip(items, places, strict=True)):
+            if i % columns and signs[i]:
+                place = (x - GAP / cell / 2, y + item.values.shape[0] / 2)
+                ax.text(*place, signs[i], ha="center", va="center", size=18)
+            left = x + (slot - item.values.shape[1]) / 2
+            _draw(ax, item, (left, y), limit, decimals, numbers and cell > 0.2)
+        coded = [item.kinds for item in items if item.kinds is not None]
+        kinds = sorted({Kind(kind) for each in coded for kind in each.unique().tolist()})
+        patches = [Patch(facecolor=k.colour, edgecolor="grey", label=k.label) for k in kinds]
+        if legend and len(patches) > 1:
+            ax.legend(handles=patches, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=5)
+        ax.set(xlim=(-0.1, size[0] + 0.1), ylim=(size[1] + 0.1, -0.1), aspect="equal")
+        ax.axis("off")
+    return ax
+
+
+def _checked(grid: Grid) -> Grid:
+    for part in grid[1:]:
+        if part is not None and (part.ndim != 2 or part.shape != grid.values.shape):
+            shapes = f"{tuple(part.shape)} beside {tuple(grid.values.shape)}"
+            raise ValueError(f"the grid {grid.title!r} needs parts of one shape (H, W): {shapes}")
+    return grid._replace(values=grid.values.detach().cpu().double())
+
+
+def _layout(
+    items: Sequence[Grid], columns: int, width: float
+) -> tuple[float, list[tuple[float, float, float]], tuple[float, float]]:
+    """Return inches a cell, (x, y, room) of each grid, and the size of all; units are cells."""
+    rows = [items[i : i + columns] for i in range(0, len(items), columns)]
+    letters = [max(map(len, item.title.split("\n"))) * CHARACTER for item in items]
+    shapes = [item.values.shape for item in items]
+    cell = LARGEST_CELL
+    for _ in range(8):  # smaller cells need more of them for a title: approach the width
+        slots = [
+            max(max(shapes[i][1], letters[i] / cell) for i in range(c, len(items), columns))
+            for c in range(columns)
+        ]
+        total = sum(slots) + (columns - 1) * GAP / cell
+        cell = min(LARGEST_CELL, cell * width / (total * cell))
+    places, y = [], 0.0
+    for row in rows:
+        y += max(item.title.count("\n") + bool(item.title) for item in row) * 0.25 / cell
+        tallest = max(item.values.shape[0] for item in row)
+        for c, item in enumerate(row):  # all in the middle of their row
+            down = (tallest - item.values.shape[0]) / 2
+            places.append((sum(slots[:c]) + c * GAP / cell, y + down, slots[c]))
+        y += tallest + 0.2 / cell
+    return cell, places, (total, y)
+
+
+def _draw(
+    ax: Axes,
+    grid: Grid,
+    corner: tuple[float, float],
+    limit: float,
+    decimals: int | None,
+    numbers: bool,
+) -> None:
+    """Draw one matrix with its upper left corner at (x, y); a cell is 1 wide."""
+    values, (left, top) = grid.values.numpy(), corner
+    height, width = values.shape
+    if grid.kinds is None:
+        share = 0.75 * np.abs(np.nan_to_num(values)) / limit
+        positive = (values >= 0)[..., None]
+        colours = np.where(positive, _tint(COLOURS[0], share), _tint(COLOURS[1], share))
+    else:
+        colours = np.array([[Kind(kind).colour for kind in row] for row in grid.kinds.tolist()])
+    box = (left, left + width, top + height, top)
+    ax.imshow(colours, extent=box, interpolation="nearest", aspect="equal")
+    if numbers or grid.kinds is not None:
+        ax.hlines(np.arange(height + 1) + top, left, left + width, color="grey", lw=0.8)
+        ax.vlines(np.arange(width + 1) + left, top, top + height, color="grey", lw=0.8)
+    else:
+        ax.add_patch(Rectangle(corner, width, height, fill=False, ec="grey", lw=0.8))
+    whole = np.allclose(values, values.round(), atol=1e-6, equal_nan=True)
+    digits = decimals if decimals is not None else 0 if whole else 2
+    for (row, column), value in np.ndenumerate(values):
+        if numbers and not np.isnan(value):
+            dark = colours[row, column] @ (0.299, 0.587, 0.114) < 0.5
+            place = (left + column + 0.5, top + row + 0.5)
+            text = f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+            colour = "white" if dark else "black"
+            ax.text(*place, text, ha="center", va="center", color=colour, size=11)
+    for row, column in [] if grid.marked is None else grid.marked.nonzero().tolist():
+        frame = (left + column + 0.06, top + row + 0.06)
+        ax.add_patch(Rectangle(frame, 0.88, 0.88, fill=False, ec="black", lw=2))
+    ax.text(left + width / 2, top - 0.12, grid.title, ha="center", va="bottom", size=12)
+
+
+def _tint(colour: str, share: np.ndarray) -> np.ndarray:
+    """Mix a share of a colour into white: (…) -> (…, 3)."""
+    return 1 - share[..., None] * (1 - np.array(to_rgb(colour)))
+
+
+class Setting(NamedTuple):
+    """The numbers of a convolution or a transposed one, on a square image."""
+
+    size: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    output_padding: int = 0
+    dilation: int = 1
+    transposed: bool = False
+
+
+# The animations of "A guide to convolution arithmetic for deep learning" (Dumoulin and Visin 2016).
+GUIDE = {
+    "no padding, no strides": Setting(4, 3),
+    "arbitrary padding, no strides": Setting(5, 4, padding=2),
+    "half padding, no strides": Setting(5, 3, padding=1),
+    "full padding, no strides": Setting(5, 3, padding=2),
+    "no padding, strides": Setting(5, 3, stride=2),
+    "padding, strides": Setting(5, 3, stride=2, padding=1),
+    "padding, strides (odd)": Setting(6, 3, stride=2, padding=1),
+    "no padding, dilation": Setting(7, 3, dilation=2),
+    "no padding, no strides, transposed": Setting(2, 3, transposed=True),
+    "arbitrary padding, no strides, transposed": Setting(6, 4, padding=2, transposed=True),
+    "half padding, no strides, transposed": Setting(5, 3, padding=1, transposed=True),
+    "full padding, no strides, transposed": Setting(7, 3, padding=2, transposed=True),
+    "no padding, strides, transposed": Setting(2, 3, stride=2, transposed=True),
+    "padding, strides, transposed": Setting(3, 3, stride=2, padding=1, transposed=True),
+    "padding, strides, transposed (odd)": Setting(3, 3, 2, 1, output_padding=1, transposed=True),
+}
+
+
+def plot_recipe(view: TransposedConvolution, step: int | None = None) -> plt.Axes:
+    """Draw a transposed convolution as an ordinary one: every step of the recipe with its numbers.
+
+    Parameters
+    ----------
+    view : TransposedConvolution
+        Of one image with one channel, and one kernel.
+    step : int, optional
+        Position of the kernel, counted along the rows: its cells and the output that it computes
+        get a frame, and later outputs are not there yet. Beyond the last, it stays at the last.
+
+    Raises
+    ------
+    ValueError
+        If there are more images or channels than one.
+
+    Examples
+    --------
+    >>> view = transposed_convolution(torch.ones(2, 2), torch.ones(3, 3), stride=2, padding=1)
+    >>> ax = plot_recipe(view, step=4)
+    >>> [text.get_text() for text in ax.texts][-1]
+    'output'
+    """
+    if (len(view.x), *view.kernel.shape[:2]) != (1, 1, 1):
+        raise ValueError("only one image with one channel, and one kernel, can be drawn")
+    parts = (view.x, view.stretched, view.padded, view.flipped_kernel, view.output)
+    x, stretched, padded, kernel, output = (part.reshape(part.shape[-2:]) for part in parts)
+    kinds = _kinds(view)
+    footprint = here = None
+    if step is not None:
+        place = divmod(min(step, output.numel() - 1), output.shape[1])
+        here = _mask(output, place, (1, 1), (1, 1))
+        footprint = _mask(padded, place, tuple(kernel.shape), view.dilation)
+        later = torch.arange(output.numel()).reshape(output.shape) > step
+        output = output.double().masked_fill(later, torch.nan)
+    grids = [
+        Grid("input", x, torch.full(x.shape, Kind.INPUT)),
+        Grid(f"stretched: z = {view.zeros_inserted}", stretched, kinds[0]),
+        Grid(f"padded: p′ = {view.border}", padded, kinds[1], footprint),
+        Grid("kernel, rotated", kernel, torch.full(kernel.shape, Kind.KERNEL)),
+        Grid("output", output, torch.full(output.shape, Kind.OUTPUT), here),
+    ]
+    columns = 5 if sum(part.shape[-1] for part in parts) <= 18 else 3
+    return plot_grids(grids, columns=columns, symbols=["→", "→", "∗", "="])
+
+
+def plot_arithmetic(settings: Mapping[str, Setting] = GUIDE, columns: int = 4) -> np.ndarray:
+    """Draw small multiples: input with its zeros, kernel in its middle position, and output.
+
+    Parameters
+    ----------
+    settings : mapping
+        Name -> Setting, a panel each. By default those of the guide to convolution arithmetic.
+    columns : int
+        Panels in a row.
+
+    Returns
+    -------
+    array of Axes
+        Shape (rows, columns).
+
+    Examples
+    --------
+    >>> axes = plot_arithmetic({"up by two": Setting(2, 2, stride=2, transposed=True)}, columns=1)
+    >>> axes[0, 0].get_title().splitlines()
+    ['up by two', '2 → 4: k=2, s=2, p=0']
+    """
+    rows = -(-len(settings) // columns)
+    with styled():
+        figure, axes = plt.subplots(rows, columns, squeeze=False)
+        for ax in axes.flat:
+            ax.axis("off")
+        for ax, (name, setting) in zip(axes.flat, settings.items(), strict=False):
+            padded, output = panel = _panel(setting)
+            width = 0.2 * (len(padded.values) + len(output.values)) + GAP  # cells of 0.2 inches
+            plot_grids(panel, symbols="→", numbers=False, legend=False, width=width, ax=ax)
+            sides = f"{setting.size} → {len(output.values)}"
+            numbers = f"k={setting.kernel}, s={setting.stride}, p={setting.padding}"
+            more = ", d=2" if setting.dilation > 1 else ", q=1" if setting.output_padding else ""
+            ax.set_title(f"{fill(name, 26)}\n{sides}: {numbers}{more}", fontsize=11)
+        used = axes.flat[: len(settings)]  # cells of one size: all panels show the same area
+        right = max(ax.get_xlim()[1] for ax in used)
+        bottom = max(ax.get_ylim()[0] for ax in used)
+        for ax in used:
+            ax.set(xlim=(-0.1, right), ylim=(bottom, -0.1), anchor="N")
+        high = 2.5 * bottom / right + 0.7
+        figure.set_size_inches(2.6 * columns, high * rows + 0.4)
+        stretched = any(each.transposed for each in settings.values())
+        kinds = [
+            kind
+            for kind in Kind
+            if kind != Kind.KERNEL and (stretched or kind != Kind.INSERTED_ZERO)
+        ]
+        patches = [Patch(facecolor=k.colour, edgecolor="grey", label=k.label) for k in kinds]
+        figure.legend(handles=patches, loc="outside lower center", ncols=4)
+    return axes
+
+
+def _panel(setting: Setting) -> tuple[Grid, Grid]:
+    """Return the input with its zeros and the kernel's frame, and the output with its own."""
+    size, k, s, p, q, d, transposed = setting
+    view = transposed_convolution(torch.ones(size, size), torch.ones(k, k), s, p, q, d)
+    if transposed:
+        side, (_, kinds), step = view.output_size[0], _kinds(view), 1
+    else:
+        side, step = conv_size(size, k, s, p, d), s
+        kinds = F.pad(torch.full((size, size), Kind.INPUT), (p, p, p, p), value=Kind.BORDER)
+    middle, output = (side - 1) // 2, torch.ones(side, side)
+    footprint = _mask(kinds, (middle * step, middle * step), (k, k), (d, d))
+    here = _mask(output, (middle, middle), (1, 1), (1, 1))
+    return (
+        Grid("", torch.zeros(kinds.shape), kinds, footprint),
+        Grid("", output, torch.full(output.shape, Kind.OUTPUT), here),
+    )
+
+
+def _kinds(view: TransposedConvolution) -> tuple[Tensor, Tensor]:
+    """Say what each cell of `stretched` and of `padded` is."""
+    ones = replace(view, x=torch.ones_like(view.x), dimensions=2)
+    stretched = (1 - ones.stretched.int()) * Kind.INSERTED_ZERO
+    border = view.border if isinstance(view.border, tuple) else (view.border, view.border)
+    kinds = torch.full(ones.padded.shape, Kind.BORDER)
+    top, left = border
+    inner = stretched[max(0, -top) :, max(0, -left) :][: len(kinds), : kinds.shape[1]]
+    top, left = max(0, top), max(0, left)
+    kinds[top : top + len(inner), left : left + inner.shape[1]] = inner
+    return stretched, kinds
+
+
+def _mask(
+    image: Tensor, corner: tuple[int, int], kernel: tuple[int, ...], dilation: tuple[int, int]
+) -> Tensor:
+    """Mark the cells of an image that a kernel sees from its upper left corner on."""
+    (top, left), (k_h, k_w), (d_h, d_w) = corner, kernel, dilation
+    mask = torch.zeros(image.shape, dtype=torch.bool)
+    mask[top : top + (k_h - 1) * d_h + 1 : d_h, left : left + (k_w - 1) * d_w + 1 : d_w] = True
+    return mask

@@ -1,0 +1,158 @@
+"""Questions with several answers, each of which is told what it gets wrong."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from cnnlab.lessons.results import Result
+from cnnlab.plotting import COLOURS, styled
+
+__all__ = ["Question", "feedback", "plot_day", "quiz_form", "show_quiz"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question and its answers.
+
+    Attributes
+    ----------
+    lesson : str
+        Two digits: where to read again.
+    text : str
+        The question.
+    right : str
+        The right answer, with the reason why it is right.
+    answers : mapping of str to str
+        Answer -> feedback. The feedback of a wrong one names the misconception behind it.
+    """
+
+    lesson: str
+    text: str
+    right: str
+    answers: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        if self.right not in self.answers:
+            raise ValueError(f"the right answer {self.right!r} is none of {list(self.answers)}")
+
+    @property
+    def options(self) -> list[str]:
+        """The answers in alphabetical order, which gives the right one no place of its own."""
+        return sorted(self.answers)
+
+
+def feedback(question: Question, answer: str | None) -> str:
+    """Return what an answer deserves to hear.
+
+    Examples
+    --------
+    >>> sides = Question("04", "1 + 1?", "2", {"2": "Yes.", "11": "That joins digits."})
+    >>> feedback(sides, "11")
+    '✗ That joins digits. (lesson 04)'
+    >>> feedback(sides, None)
+    '… not answered yet'
+    """
+    if answer is None:
+        return "… not answered yet"
+    if answer not in question.answers:
+        raise ValueError(f"{answer!r} is none of the answers: {', '.join(question.answers)}")
+    if answer == question.right:
+        return f"✓ {question.answers[answer]}"
+    return f"✗ {question.answers[answer]} (lesson {question.lesson})"
+
+
+def show_quiz(questions: Sequence[Question], chosen: Mapping[int, str] | None = None) -> None:
+    """Print the questions with lettered answers, and feedback for those that were answered.
+
+    Parameters
+    ----------
+    questions : sequence of Question
+        The quiz.
+    chosen : mapping of int to str, optional
+        Number of a question, from 1 -> letter of the answer, such as ``{1: "b"}``.
+
+    Raises
+    ------
+    ValueError
+        If a number or a letter does not exist.
+    """
+    chosen = chosen or {}
+    if unknown := set(chosen) - set(range(1, len(questions) + 1)):
+        raise ValueError(
+            f"there is no question {unknown.pop()}; they go from 1 to {len(questions)}"
+        )
+    right = 0
+    for number, question in enumerate(questions, start=1):
+        print(f"{number}. {question.text}")
+        lettered = dict(zip("abcdef", question.options, strict=False))
+        for letter, answer in lettered.items():
+            print(f"   {letter}) {answer}")
+        if number in chosen:
+            if chosen[number] not in lettered:
+                raise ValueError(f"question {number} has the answers {', '.join(lettered)}")
+            answer = lettered[chosen[number]]
+            right += answer == question.right
+            print(f"   {feedback(question, answer)}")
+    if chosen:
+        print(f"{right} of {len(chosen)} answers right")
+
+
+def quiz_form(questions: Sequence[Question]) -> Any:
+    """Return the quiz as a form (ipywidgets); `show_quiz` is the same in plain text."""
+    import ipywidgets as widgets
+
+    rows = []
+    for number, question in enumerate(questions, start=1):
+        choice = widgets.RadioButtons(options=question.options, value=None)
+        choice.layout.width = "auto"
+        reply = widgets.Label(feedback(question, None))
+
+        def answered(change: Any, question: Question = question, reply: Any = reply) -> None:
+            reply.value = feedback(question, change["new"])
+
+        choice.observe(answered, names="value")
+        rows += [widgets.Label(f"{number}. {question.text}"), choice, reply]
+    return widgets.VBox(rows)
+
+
+COLUMNS, WRAP = 3, 34  # tiles in a row, characters in a line
+MOST = 3  # results on a tile
+
+
+def plot_day(results: Sequence[Result], titles: Mapping[str, str]) -> Figure:
+    """Draw a tile for each lesson: its title, and its first results.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        From `recorded()`.
+    titles : mapping of str to str
+        Lesson, two digits -> what it was about; one tile each, in this order.
+
+    Examples
+    --------
+    >>> figure = plot_day([Result("06", "field of layer4", 99, unit="pixels")], {"06": "Fields"})
+    >>> [text.get_text() for text in figure.axes[0].texts]
+    ['06 · Fields', '99 pixels', 'field of layer4']
+    """
+    rows = -(-len(titles) // COLUMNS)
+    with styled():
+        figure, grid = plt.subplots(rows, COLUMNS, figsize=(12, 2.5 * rows), squeeze=False)
+        for ax in grid.flat:
+            ax.axis("off")
+        for ax, (lesson, title) in zip(grid.flat, titles.items(), strict=False):
+            own = [result for result in results if result.lesson == lesson][:MOST]
+            ax.add_patch(plt.Rectangle((0, 0), 1, 1, color="#eef1f4", transform=ax.transAxes))
+            ax.text(0.04, 0.88, f"{lesson} · {title}", weight="bold", fontsize=14, va="center")
+            for i, result in enumerate(own):
+                y = 0.71 - 0.25 * i
+                ax.text(0.04, y, str(result), color=COLOURS[0], fontsize=13, va="center")
+                name = textwrap.shorten(result.name, 2 * WRAP, placeholder=" …")
+                ax.text(0.04, y - 0.115, name, fontsize=11, va="center")
+    return figure

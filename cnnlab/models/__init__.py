@@ -1,0 +1,1 @@
+"""Networks small enough to read, and pretrained backbones."""

@@ -1,0 +1,1 @@
+"""How the small embedded network tiny_resnet was trained."""

@@ -1,0 +1,1 @@
+"""Running and publishing the lessons: pages, slides, site, doctor."""

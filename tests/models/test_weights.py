@@ -1,0 +1,83 @@
+"""The embedded backbone as it is shipped: how good it is, and whether its card says so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from cnnlab import load_backbone
+from cnnlab.data import storage
+from cnnlab.data.images import read_pictures
+from cnnlab.pretraining import card as model_card
+from cnnlab.pretraining.train import top_accuracy
+
+CARD = storage.packaged("weights", "tiny_resnet.md")
+ROW = re.compile(r"^\| (from scratch|frozen|fine-tuned) \| ([\d.]+)% \|", re.M)
+
+
+def means(section: str) -> dict[str, float]:
+    """The mean test accuracies (in %) of one table of the card."""
+    return {name: float(mean) for name, mean in ROW.findall(section)}
+
+
+def sections() -> tuple[str, str]:
+    """The card's tables: photographs, drawings."""
+    text = CARD.read_text(encoding="utf-8")
+    photos, drawn = text.split("**Photographs of ants and bees**")[1].split("**Drawn ants")
+    return photos, drawn
+
+
+@pytest.fixture
+def tiny_imagenet() -> Path:
+    """The archive that the backbone was trained on, or a skip that says why it cannot be had."""
+    path = Path(storage.mirror() or "") / "tiny-imagenet-200-webp.zip"
+    if not path.is_file():
+        pytest.skip("tiny-imagenet-200-webp.zip is not in CNNLAB_MIRROR")
+    return path
+
+
+def test_top_1_of_the_shipped_file(tiny_imagenet):
+    pictures = read_pictures(tiny_imagenet, "val", 64)
+    backbone = load_backbone("tiny_resnet")
+    assert backbone.categories == pictures.classes
+    top = top_accuracy(backbone.model, pictures.images, pictures.labels)
+    print(f"top-1 {top['top1']:.2%}, top-5 {top['top5']:.2%} of {len(pictures.labels):,} pictures")
+    assert top["top1"] >= 0.48
+    said = re.search(r"Top-1 ([\d.]+)% and top-5 ([\d.]+)%", CARD.read_text(encoding="utf-8"))
+    measured = [100 * top["top1"], 100 * top["top5"]]
+    assert [float(number) for number in said.groups()] == pytest.approx(measured, abs=0.1)
+
+
+def test_the_card_reports_what_was_promised_on_photographs():
+    accuracy = means(sections()[0])
+    assert accuracy["frozen"] >= 80 and accuracy["fine-tuned"] >= 83
+    assert accuracy["fine-tuned"] >= accuracy["from scratch"] + 10
+    assert "(153 test pictures, 5 seeds)" in sections()[0]
+
+
+def test_the_order_is_the_same_on_drawings():
+    accuracy = means(sections()[1])
+    assert accuracy["from scratch"] < accuracy["frozen"] <= accuracy["fine-tuned"]
+
+
+def test_the_first_filters_are_smooth_and_oriented():
+    """Structure, in numbers: neighbouring weights agree, which random ones do not."""
+
+    def roughness(kernels: torch.Tensor) -> torch.Tensor:
+        steps = kernels.diff(dim=-1).square().mean((1, 2, 3)) / kernels.var((1, 2, 3))
+        return steps  # 2 for independent weights, 0 for a constant
+
+    kernels = load_backbone("tiny_resnet").model.conv1.weight.detach()  # (32, 3, 7, 7)
+    noise = torch.randn(kernels.shape, generator=torch.Generator().manual_seed(0))
+    assert roughness(kernels).median() < 0.5 * roughness(noise).median()
+
+
+@pytest.mark.benchmark
+@pytest.mark.photos
+def test_the_card_can_be_measured_again(photos):
+    for section, source in zip(sections(), ("photos", "drawn"), strict=True):
+        again = means(model_card.table("again", model_card.measure(source, range(5))))
+        assert again == pytest.approx(means(section), abs=2.5)  # other CPUs round otherwise

@@ -1,0 +1,52 @@
+"""What the README tells instructors is true: its commands exist, its example works."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import nbformat
+from repository import ROOT
+
+from cnnlab.__main__ import build_parser
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PART = README.split("## For instructors\n")[1].split("\n## ")[0]
+
+
+def test_every_command_it_names_is_one() -> None:
+    commands = re.findall(r"\bcnnlab (\w+)(?: (--\w+))?", PART)
+    assert {("doctor", "--class"), ("site", ""), ("slides", ""), ("stamp", "--clear")} <= {
+        *commands
+    }
+    for name, option in commands:
+        arguments = [name, *([option] if option else [])]
+        if name == "stamp" and not option:
+            arguments.append("OWNER/REPO")
+        assert build_parser().parse_args(arguments).command == name
+
+
+def test_the_worked_example_is_an_exercise_with_three_diagnoses() -> None:
+    (source,) = re.findall(r"```python\n(.*?)```", PART, re.DOTALL)
+    assert len([line for line in source.splitlines() if line.strip()]) <= 20
+    path, scope = ROOT / "example.py", dict[str, Any]()
+    import linecache
+
+    linecache.cache[str(path)] = (len(source), None, source.splitlines(True), str(path))
+    exec(compile(source, str(path), "exec"), scope)
+    example = scope["output_size"]
+    assert example.reference(28, 5, 3) == 8
+    assert len(example.misconceptions()) == 3
+
+
+def test_exercises_are_sorted_as_the_speaker_notes_say() -> None:
+    rows = dict(re.findall(r"^\| (\d\d) (\|.*)\|$", PART, re.MULTILINE))
+    for path in sorted(ROOT.glob("notebooks/*/*.ipynb")):
+        lecture, lab = rows[path.stem[:2]].split("|")[1:]
+        found = {"Lecture": re.findall(r"(\d) ", lecture), "Lab": re.findall(r"(\d) ", lab)}
+        said: dict[str, list[str]] = {"Lecture": [], "Lab": []}
+        for cell in nbformat.read(path, as_version=4).cells:
+            if prompt := re.search(r"### Exercise (\d)", cell.source):
+                (place,) = re.findall(r"\b(Lecture|Lab): ", cell.metadata["notes"])
+                said[place].append(prompt[1])
+        assert found == said, path.stem

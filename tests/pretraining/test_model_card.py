@@ -1,0 +1,49 @@
+"""The model card: every number in it is measured."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import torch
+from PIL import Image
+
+from cnnlab import Evaluation
+from cnnlab.data import storage
+from cnnlab.pretraining import card as model_card
+
+
+def evaluation(correct: int, count: int = 100) -> Evaluation:
+    y = torch.zeros(count, dtype=torch.long)
+    y_hat = (torch.arange(count) >= correct).long()
+    return Evaluation(0.0, y, y_hat, torch.eye(2)[y_hat])
+
+
+def test_the_table_gives_mean_spread_and_wilsons_interval():
+    text = model_card.table("Coins", {"frozen": [evaluation(80), evaluation(84)]})
+    assert "(100 test pictures, 2 seeds)" in text
+    assert "| frozen | 82.0% | 2.8% | 73.3% to 88.3% |" in text
+
+
+def test_a_card_is_written_from_measurements(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for folder in ("n01", "n02"):
+        (tmp_path / "val" / folder).mkdir(parents=True)
+        for i in range(3):
+            noise = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(tmp_path / "val" / folder / f"{i}.png")
+    for suffix in (".safetensors", ".sha256"):
+        shutil.copy(storage.packaged("weights", "tiny_resnet" + suffix), tmp_path)
+    for name, value in {
+        "SIZE": 32,
+        "SCRATCH_EPOCHS": 1,
+        "HEAD_EPOCHS": 2,
+        "TUNE_EPOCHS": 1,
+    }.items():
+        monkeypatch.setattr(model_card, name, value)
+    path = tmp_path / "tiny_resnet.safetensors"
+    text = model_card.write_card(path, tmp_path, range(2), ["drawn"])
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == text
+    for words in ("on the 6 pictures", "| from scratch |", "| fine-tuned |", "--epochs 22"):
+        assert words in text
+    assert Image.open(tmp_path / "tiny_resnet_filters.png").width > 400
