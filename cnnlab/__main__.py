@@ -90,13 +90,13 @@ def lab(args: argparse.Namespace) -> int:
 
 def fetch(args: argparse.Namespace) -> int:
     """Download data and weights, or list them."""
-    from cnnlab.publish import catalogue
+    from cnnlab.publish import catalog
 
     if args.list or not (args.names or args.all):
-        print(catalogue.listing())
+        print(catalog.listing())
         return 0
-    names = catalogue.everything() if args.all else args.names
-    return 0 if catalogue.fetch_all(names) else FAILED
+    names = catalog.everything() if args.all else args.names
+    return 0 if catalog.fetch_all(names) else FAILED
 
 
 def doctor(args: argparse.Namespace) -> int:

@@ -66,7 +66,7 @@ class Evaluation:
         Raises
         ------
         ValueError
-            With an answer a pixel: neighbours are right or wrong together, so that a million
+            With an answer a pixel: neighbors are right or wrong together, so that a million
             pixels are no million samples.
 
         Examples

@@ -16,7 +16,7 @@ __all__ = ["show_source", "upload_button", "uploaded_file"]
 
 
 def show_source(thing: Callable[..., Any] | type) -> None:
-    """Show the code of a function or class without its docstring, coloured in a notebook.
+    """Show the code of a function or class without its docstring, colored in a notebook.
 
     Examples
     --------

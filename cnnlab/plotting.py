@@ -1,4 +1,4 @@
-"""Figures in one style: colours that everybody can tell apart, text that the back row can read.
+"""Figures in one style: colors that everybody can tell apart, text that the back row can read.
 
 Every function takes ``ax=None`` and returns the Axes, so that figures can be combined.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cnnlab.training import History
 
 __all__ = [
-    "COLOURS",
+    "COLORS",
     "describe",
     "plot_confusion",
     "plot_feature_maps",
@@ -36,8 +36,8 @@ __all__ = [
     "styled",
 ]
 
-# Okabe and Ito's palette (2008), which colour-blind people can tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+# Okabe and Ito's palette (2008), which color-blind people can tell apart.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 
 _SETTINGS = {
     "font.size": 12,
@@ -64,7 +64,7 @@ def styled() -> AbstractContextManager[None]:
     import matplotlib
     from cycler import cycler
 
-    return matplotlib.rc_context({**_SETTINGS, "axes.prop_cycle": cycler(color=COLOURS)})
+    return matplotlib.rc_context({**_SETTINGS, "axes.prop_cycle": cycler(color=COLORS)})
 
 
 P = ParamSpec("P")
@@ -145,7 +145,7 @@ def show_images(
     titles: Sequence[str] | None = None,
     *,
     columns: int = 8,
-    colours: Sequence[str] | None = None,
+    colors: Sequence[str] | None = None,
     width: float = 10,
     title: str = "",
     ax: Axes | None = None,
@@ -160,8 +160,8 @@ def show_images(
         A line below each picture.
     columns : int
         Pictures in a row.
-    colours : sequence of str, optional
-        Colour of each title; black if None.
+    colors : sequence of str, optional
+        Color of each title; black if None.
     width : float
         Width of the figure in inches.
     title : str
@@ -188,8 +188,8 @@ def show_images(
     for i, text in enumerate(titles or []):
         x = i % columns * (width_px + gap) + width_px / 2
         y = i // columns * (height_px + strip + gap) + height_px + 0.06 * inch
-        colour = colours[i] if colours else "black"
-        ax.text(x, y, text, ha="center", va="top", fontsize=11, color=colour)
+        color = colors[i] if colors else "black"
+        ax.text(x, y, text, ha="center", va="top", fontsize=11, color=color)
     ax.set_title(title)
     ax.axis("off")
     return ax
@@ -214,11 +214,11 @@ def plot_history(history: History, ax: Any = None) -> np.ndarray:
     axes = plt.subplots(1, 2, figsize=(10, 3.4))[1] if ax is None else np.asarray(ax)
     epochs = np.arange(1, len(history) + 1)
     for axis, name in zip(axes, ("loss", "accuracy"), strict=True):
-        axis.plot(epochs, history[name], color=COLOURS[0], label="training")
+        axis.plot(epochs, history[name], color=COLORS[0], label="training")
         if history.records and f"val_{name}" in history.records[0]:
-            axis.plot(epochs, history[f"val_{name}"], color=COLOURS[1], label="validation")
+            axis.plot(epochs, history[f"val_{name}"], color=COLORS[1], label="validation")
         if history.best_epoch is not None:
-            axis.axvline(history.best_epoch + 1, color="grey", ls=":", label="weights kept")
+            axis.axvline(history.best_epoch + 1, color="gray", ls=":", label="weights kept")
         axis.set(xlabel="epoch", ylabel="cross-entropy (nats)" if name == "loss" else name)
         axis.set_ylim(bottom=0, top=1.02 if name == "accuracy" else None)
     axes[1].legend(loc="lower right")
@@ -246,9 +246,9 @@ def plot_confusion(evaluation: Evaluation, title: str = "", ax: Axes | None = No
     ax = _axes(ax, side + 0.6, side)
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
-        colour = "white" if shares[row, column] > 0.55 else "black"
+        color = "white" if shares[row, column] > 0.55 else "black"
         text = f"{count}\n{shares[row, column]:.0%}" if len(names) <= 5 else str(count)
-        ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=12)
+        ax.text(column, row, text, ha="center", va="center", color=color, fontsize=12)
     ax.set_xticks(range(len(names)), names)
     ax.set_yticks(range(len(names)), names)
     ax.set(xlabel="predicted", ylabel="true", title=title)
@@ -275,13 +275,13 @@ def plot_intervals(
     ax = _axes(ax, 9, 0.9 + 0.55 * len(evaluations))
     for row, (_name, evaluation) in enumerate(evaluations.items()):
         low, high = evaluation.confidence_interval()
-        colour = COLOURS[row % len(COLOURS)]
-        ax.plot([low, high], [row, row], color=colour, lw=3, solid_capstyle="butt")
-        ax.plot(evaluation.accuracy, row, "o", color=colour, ms=9)
+        color = COLORS[row % len(COLORS)]
+        ax.plot([low, high], [row, row], color=color, lw=3, solid_capstyle="butt")
+        ax.plot(evaluation.accuracy, row, "o", color=color, ms=9)
         ax.text(high + 0.01, row, f"{evaluation.accuracy:.1%}", va="center")
     if baseline is not None:
-        ax.axvline(baseline, color="grey", ls=":")
-        ax.text(baseline, -0.75, "majority class", color="dimgrey", ha="center", va="bottom")
+        ax.axvline(baseline, color="gray", ls=":")
+        ax.text(baseline, -0.75, "majority class", color="dimgray", ha="center", va="bottom")
     ax.set_yticks(range(len(evaluations)), list(evaluations))
     left = min(ax.dataLim.x0, baseline or 1) - 0.08
     ax.set(xlabel="accuracy on the test set, with 95 % interval", xlim=(left, 1.06))
@@ -297,8 +297,8 @@ def plot_filters(weight: Tensor, *, columns: int = 16, ax: Axes | None = None) -
     if kernels.ndim != 4 or kernels.shape[1] not in (1, 3):
         raise ValueError(f"kernels must have shape (K, 1 or 3, k, k), got {tuple(kernels.shape)}")
     largest = kernels.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
-    grey_is_zero = 0.5 + 0.5 * kernels / largest
-    return show_images(grey_is_zero, columns=columns, ax=ax)
+    gray_is_zero = 0.5 + 0.5 * kernels / largest
+    return show_images(gray_is_zero, columns=columns, ax=ax)
 
 
 @_styled
@@ -309,8 +309,8 @@ def plot_feature_maps(maps: Tensor, *, columns: int = 8, ax: Axes | None = None)
     values = maps.detach().cpu().float()
     low, high = values.amin(dim=(1, 2), keepdim=True), values.amax(dim=(1, 2), keepdim=True)
     scaled = (values - low) / (high - low).clamp(min=1e-12)
-    coloured = torch.from_numpy(plt.get_cmap("viridis")(scaled.numpy())[..., :3])  # (C, H, W, 3)
-    return show_images(coloured.permute(0, 3, 1, 2), columns=columns, ax=ax)
+    colored = torch.from_numpy(plt.get_cmap("viridis")(scaled.numpy())[..., :3])  # (C, H, W, 3)
+    return show_images(colored.permute(0, 3, 1, 2), columns=columns, ax=ax)
 
 
 def display_figure(figure: Any, text: str) -> None:

@@ -142,11 +142,11 @@ class Run:
         Raises
         ------
         CheckpointError
-            If the state lacks something, or the optimiser trained other parameters, or is another.
+            If the state lacks something, or the optimizer trained other parameters, or is another.
         """
         try:
             if state["kind"] != (kind := type(self.optimizer).__name__):
-                raise ValueError(f"its optimiser is {state['kind']}, now it is {kind}")
+                raise ValueError(f"its optimizer is {state['kind']}, now it is {kind}")
             self.optimizer.load_state_dict(state["optimizer"])
             if self.scheduler and state["scheduler"]:
                 self.scheduler.load_state_dict(state["scheduler"])
@@ -156,7 +156,7 @@ class Run:
         except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise CheckpointError(
                 f"the checkpoint is of another training ({error}). Delete it to start afresh, or "
-                "go on with the same optimiser, and with the same layers frozen."
+                "go on with the same optimizer, and with the same layers frozen."
             ) from error
         self.model.load_state_dict(state["model"])
 
@@ -506,7 +506,7 @@ def forward(model: nn.Module, X: Tensor, loader: Loader) -> Tensor:
         if "more than 1 value per channel" not in str(error):
             raise
         raise ValueError(
-            f"BatchNorm cannot normalise a batch of {len(X)} image(s) with one value a channel: "
+            f"BatchNorm cannot normalize a batch of {len(X)} image(s) with one value a channel: "
             "use a batch size of 2 or more, and drop_last=True if the last batch is left with one"
         ) from error
     check_classes(logits, classes_of(loader))
@@ -550,7 +550,7 @@ def fit(
     epochs : int
         How often every training sample is shown, at least once.
     lr : float
-        Learning rate of AdamW, if no optimiser is given.
+        Learning rate of AdamW, if no optimizer is given.
     optimizer : torch.optim.Optimizer, optional
         Instead of AdamW on all trainable parameters.
     scheduler : LRScheduler, optional

@@ -13,7 +13,7 @@ from torchvision.ops import StochasticDepth
 
 from cnnlab.data.datasets import ImageData, Split
 from cnnlab.evaluation import model_device
-from cnnlab.models.backbones import Backbone, Normalise, find_head
+from cnnlab.models.backbones import Backbone, Normalize, find_head
 from cnnlab.runtime import fast_dtype
 
 __all__ = [
@@ -22,13 +22,13 @@ __all__ = [
     "extract_features",
     "freeze",
     "freeze_audit",
-    "reinitialise",
+    "reinitialize",
     "replace_head",
 ]
 
 
 def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
-    """Put a new, randomly initialised last layer on the model, in place.
+    """Put a new, randomly initialized last layer on the model, in place.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def freeze(
     return model
 
 
-def reinitialise(
+def reinitialize(
     model: nn.Module, names: Sequence[str] | None = None, *, seed: int = 0
 ) -> nn.Module:
     """Throw away what some modules have learned: new random weights, in place.
@@ -128,7 +128,7 @@ def reinitialise(
     --------
     >>> layer = nn.BatchNorm2d(2)
     >>> layer.running_mean += 1
-    >>> reinitialise(layer).running_mean
+    >>> reinitialize(layer).running_mean
     tensor([0., 0.])
     """
     chosen, device = _modules(model, [""] if names is None else names), model_device(model)
@@ -137,7 +137,7 @@ def reinitialise(
         for layer in (layer for module in chosen for layer in module.modules()):
             reset = getattr(layer, "reset_parameters", None)
             if reset:
-                reset()  # every layer with weights has it: torch's own initialisation
+                reset()  # every layer with weights has it: torch's own initialization
     return model
 
 
@@ -247,22 +247,22 @@ def extract_features(
 
 _Norm = nn.modules.batchnorm._BatchNorm
 _RANDOM = (nn.modules.dropout._DropoutNd, StochasticDepth)
-_BYTE = 10  # no normalised picture reaches this value, most of 0…255 do
+_BYTE = 10  # no normalized picture reaches this value, most of 0…255 do
 
 
 @dataclass
 class Audit:
-    """What will really happen when this model is trained with this optimiser.
+    """What will really happen when this model is trained with this optimizer.
 
     Attributes
     ----------
     trainable, frozen : int
         Numbers of parameters with and without gradient.
     held : int
-        Numbers that the optimiser can change.
+        Numbers that the optimizer can change.
     moving : int
         Numbers in BatchNorm's buffers (means, variances, a counter) that change in every
-        forward pass, whatever the optimiser does.
+        forward pass, whatever the optimizer does.
     findings : list of str
         What is wrong, where, and after the arrow its cure; empty if all is well.
     """
@@ -276,7 +276,7 @@ class Audit:
     def __str__(self) -> str:
         numbers = (
             f"trainable {self.trainable:,} · frozen {self.frozen:,} · "
-            f"held by the optimiser {self.held:,} · moving buffers {self.moving:,}"
+            f"held by the optimizer {self.held:,} · moving buffers {self.moving:,}"
         )
         return "\n".join([numbers, *(f"! {finding}" for finding in self.findings)])
 
@@ -300,7 +300,7 @@ def freeze_audit(
     batch : Tensor, optional
         What the model will receive, shape (B, 3, H, W): has it been preprocessed, once?
     preprocess : nn.Module, optional
-        What the batch should have gone through; ImageNet's normalisation if None.
+        What the batch should have gone through; ImageNet's normalization if None.
     cam_layer : str, optional
         The layer whose maps Grad-CAM is to weigh: does a gradient of this batch reach them?
 
@@ -315,18 +315,18 @@ def freeze_audit(
     >>> model = freeze(TinyResNet(num_classes=2))
     >>> sgd = torch.optim.SGD(model.fc.parameters(), lr=0.1)
     >>> print(freeze_audit(training_mode(model), sgd))
-    trainable 514 · frozen ... · held by the optimiser 514 · moving buffers 0
+    trainable 514 · frozen ... · held by the optimizer 514 · moving buffers 0
     >>> print(freeze_audit(model.train(), sgd))
-    trainable 514 · frozen ... · held by the optimiser 514 · moving buffers ...
+    trainable 514 · frozen ... · held by the optimizer 514 · moving buffers ...
     ! bn1, layer1.0.bn1, layer1.0.bn2 and ... more: frozen BatchNorm in training mode, ...
     """
     parameters = dict(model.named_parameters())
     groups = optimizer.param_groups if optimizer else []
     held = {id(p) for group in groups for p in group["params"]}
-    findings = list(_optimiser_slips(parameters, held)) if optimizer else []
+    findings = list(_optimizer_slips(parameters, held)) if optimizer else []
     findings += [*_norm_slips(model), *_dropout_slips(model)]
     if batch is not None:
-        findings += _batch_slips(batch, preprocess or Normalise())
+        findings += _batch_slips(batch, preprocess or Normalize())
     if cam_layer is not None:
         findings += _gradient_slips(model, batch, cam_layer)
     return Audit(
@@ -356,19 +356,19 @@ def _moves(module: nn.Module) -> bool:
     return isinstance(module, _Norm) and module.training and module.running_mean is not None
 
 
-def _optimiser_slips(parameters: dict[str, nn.Parameter], held: set[int]) -> Iterator[str]:
+def _optimizer_slips(parameters: dict[str, nn.Parameter], held: set[int]) -> Iterator[str]:
     forgotten = [n for n, p in parameters.items() if p.requires_grad and id(p) not in held]
     idle = [n for n, p in parameters.items() if not p.requires_grad and id(p) in held]
     strangers = held - {id(p) for p in parameters.values()}
     yield from _finding(
-        forgotten, "may learn, but not in the optimiser: will never change → add them"
+        forgotten, "may learn, but not in the optimizer: will never change → add them"
     )
     yield from _finding(
-        idle, "frozen but in the optimiser: unfrozen later, they learn at its rate → leave them out"
+        idle, "frozen but in the optimizer: unfrozen later, they learn at its rate → leave them out"
     )
     yield from _finding(
         [f"{len(strangers)} tensors"] if strangers else [],
-        "in the optimiser, not in this model (an old head?) → build it after replace_head",
+        "in the optimizer, not in this model (an old head?) → build it after replace_head",
     )
 
 
@@ -403,7 +403,7 @@ def _batch_slips(batch: Tensor, preprocess: nn.Module) -> Iterator[str]:
     elif smallest < low - slack or largest > high + slack:
         guess = "preprocessed twice"
     elif low < 0 <= smallest and largest <= 1:
-        guess = "pixels 0…1, never normalised"
+        guess = "pixels 0…1, never normalized"
     else:
         return
     yield (

@@ -1,7 +1,7 @@
 """A web server on the loopback interface that misbehaves on cue.
 
 ``server.url("half", "file.bin")`` is the address of a file of which only half will come; the first
-part of the path chooses the behaviour, a method of `Handler`.
+part of the path chooses the behavior, a method of `Handler`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ BUSY_ANSWERS = 2  # how often "busy" says 503 before it gives the file
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers ``/behaviour/path/of/file`` in one of the ways below."""
+    """Answers ``/behavior/path/of/file`` in one of the ways below."""
 
     server: MisbehavingServer
 
     def do_GET(self) -> None:
-        _, behaviour, name = self.path.split("/", 2)
+        _, behavior, name = self.path.split("/", 2)
         self.server.asked.append(self.path)
         self.server.times.append(time.monotonic())
-        answer = getattr(self, f"answer_{behaviour}")
+        answer = getattr(self, f"answer_{behavior}")
         with suppress(BrokenPipeError, ConnectionResetError):  # the client gives up, as it should
             answer(self.server.files.get(name))
 
@@ -121,8 +121,8 @@ class MisbehavingServer(ThreadingHTTPServer):
         self.gate = threading.Event()  # opened by a test: the second halves may come
         self.stopping = threading.Event()
 
-    def url(self, behaviour: str, name: str = "") -> str:
-        return f"http://127.0.0.1:{self.server_port}/{behaviour}/{name}".rstrip("/")
+    def url(self, behavior: str, name: str = "") -> str:
+        return f"http://127.0.0.1:{self.server_port}/{behavior}/{name}".rstrip("/")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from cnnlab import freeze, freeze_audit, replace_head, training_mode
-from cnnlab.models.backbones import Normalise
+from cnnlab.models.backbones import Normalize
 
 
 class Net(nn.Module):
@@ -42,7 +42,7 @@ def only(audit):
 
 
 def test_a_model_that_is_ready_has_no_findings(model):
-    pictures = Normalise()(torch.rand(2, 3, 8, 8)).requires_grad_()
+    pictures = Normalize()(torch.rand(2, 3, 8, 8)).requires_grad_()
     audit = freeze_audit(training_mode(model), sgd(model), batch=pictures, cam_layer="body.0")
     assert audit.findings == []
     assert (audit.trainable, audit.held, audit.moving) == (10, 10, 0)
@@ -110,7 +110,7 @@ def test_dropout_that_never_drops_is_no_finding(model):
     assert freeze_audit(model).findings == []
 
 
-def test_what_the_optimiser_lacks_holds_too_much_or_should_not_know(model):
+def test_what_the_optimizer_lacks_holds_too_much_or_should_not_know(model):
     training_mode(model)
     bias_only = torch.optim.SGD([model.head[1].bias], lr=0.1)
     assert only(freeze_audit(model, bias_only)).startswith("head.1.weight: may learn, but")
@@ -119,7 +119,7 @@ def test_what_the_optimiser_lacks_holds_too_much_or_should_not_know(model):
     assert finding.startswith("body.0.weight, body.0.bias, body.1.weight and 1 more: frozen but")
     old = sgd(model)
     audit = freeze_audit(replace_head(model, 3).train(), old)
-    assert any("2 tensors: in the optimiser, not in this model" in f for f in audit.findings)
+    assert any("2 tensors: in the optimizer, not in this model" in f for f in audit.findings)
     assert audit.held == 0 and "! head.1.weight, head.1.bias: may learn" in str(audit)
 
 
@@ -128,10 +128,10 @@ def test_what_the_optimiser_lacks_holds_too_much_or_should_not_know(model):
     [
         (lambda pixels: pixels, "raw pixels 0…255"),
         (lambda pixels: pixels.float(), "raw pixels 0…255"),
-        (lambda pixels: pixels / 255, "pixels 0…1, never normalised"),
-        (lambda pixels: Normalise()(Normalise()(pixels)), "preprocessed twice"),
-        (lambda pixels: Normalise()(pixels / 255 / 255), None),  # a dark picture is no slip
-        (Normalise(), None),
+        (lambda pixels: pixels / 255, "pixels 0…1, never normalized"),
+        (lambda pixels: Normalize()(Normalize()(pixels)), "preprocessed twice"),
+        (lambda pixels: Normalize()(pixels / 255 / 255), None),  # a dark picture is no slip
+        (Normalize(), None),
     ],
 )
 def test_wrong_preprocessing_is_named(model, change, guess):
@@ -143,12 +143,12 @@ def test_wrong_preprocessing_is_named(model, change, guess):
 def test_another_preprocessing_may_be_the_right_one(model):
     pixels = torch.rand(1, 3, 8, 8)
     assert freeze_audit(model.eval(), batch=pixels, preprocess=nn.Identity()).findings == []
-    centred = Normalise([0.5] * 3, [0.5] * 3)
-    assert "never normalised" in only(freeze_audit(model, batch=pixels, preprocess=centred))
+    centered = Normalize([0.5] * 3, [0.5] * 3)
+    assert "never normalized" in only(freeze_audit(model, batch=pixels, preprocess=centered))
 
 
 def test_grad_cam_needs_a_gradient_at_its_layer(model):
-    X = Normalise()(torch.rand(2, 3, 8, 8))
+    X = Normalize()(torch.rand(2, 3, 8, 8))
     assert only(freeze_audit(model.eval(), batch=X, cam_layer="body")).startswith("body: no grad")
     assert freeze_audit(model, batch=X.requires_grad_(), cam_layer="body").findings == []
     open_body = freeze(copy.deepcopy(model), ["body"]).eval()

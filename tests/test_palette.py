@@ -1,4 +1,4 @@
-"""Colours that everybody can tell apart, and text that everybody can read.
+"""Colors that everybody can tell apart, and text that everybody can read.
 
 Dichromats are simulated by the matrices of Machado, Oliveira and Fernandes (2009), severity 1.
 Differences are Euclidean in CIELAB (1976): about 2 is just noticeable side by side; 15 is what
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from repository import ROOT
 
-from cnnlab.plotting import COLOURS
+from cnnlab.plotting import COLORS
 
 WEB = ROOT / "data" / "web"
 SMALLEST_DIFFERENCE = 15.0
@@ -34,8 +34,8 @@ SIGHT = {
 XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 
 
-def linear(colour: str) -> np.ndarray:
-    digits = colour.lstrip("#")
+def linear(color: str) -> np.ndarray:
+    digits = color.lstrip("#")
     digits = "".join(2 * digit for digit in digits) if len(digits) == 3 else digits
     values = np.array([int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)])
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
@@ -49,18 +49,18 @@ def lab(rgb: np.ndarray) -> np.ndarray:
 
 
 def contrast(one: str, other: str) -> float:
-    darker, lighter = sorted(float(XYZ[1] @ linear(colour)) for colour in (one, other))
+    darker, lighter = sorted(float(XYZ[1] @ linear(color)) for color in (one, other))
     return (lighter + 0.05) / (darker + 0.05)
 
 
 def difference(one: str, other: str, sight: str) -> float:
-    seen = [lab(SIGHT[sight] @ linear(colour)) for colour in (one, other)]
+    seen = [lab(SIGHT[sight] @ linear(color)) for color in (one, other)]
     return float(np.linalg.norm(seen[0] - seen[1]))
 
 
 @pytest.mark.parametrize("sight", SIGHT)
-def test_any_two_colours_differ_for_everybody(sight: str) -> None:
-    found = {pair: difference(*pair, sight) for pair in combinations(COLOURS, 2)}
+def test_any_two_colors_differ_for_everybody(sight: str) -> None:
+    found = {pair: difference(*pair, sight) for pair in combinations(COLORS, 2)}
     assert min(found.values()) >= SMALLEST_DIFFERENCE, min(found, key=lambda pair: found[pair])
 
 
@@ -71,16 +71,16 @@ def test_the_simulation_knows_red_and_green_that_are_confused() -> None:
 
 
 def test_marks_stand_out_from_white() -> None:
-    assert min(contrast(colour, "#fff") for colour in COLOURS) >= MARK_CONTRAST
+    assert min(contrast(color, "#fff") for color in COLORS) >= MARK_CONTRAST
 
 
 @pytest.mark.parametrize("name", ["deck.css", "index.html.j2", "site.html.j2"])
 def test_text_of_slides_and_site_can_be_read(name: str) -> None:
     text = (WEB / name).read_text(encoding="utf-8")
-    colours = set(re.findall(r"(?<![-\w])color: (#[0-9a-f]{3,6})", text)) - {"#fff"}
-    assert colours
-    for colour in colours:
-        assert min(contrast(colour, ground) for ground in GROUNDS) >= TEXT_CONTRAST, colour
+    colors = set(re.findall(r"(?<![-\w])color: (#[0-9a-f]{3,6})", text)) - {"#fff"}
+    assert colors
+    for color in colors:
+        assert min(contrast(color, ground) for ground in GROUNDS) >= TEXT_CONTRAST, color
 
 
 def test_contrast_is_that_of_the_guideline() -> None:

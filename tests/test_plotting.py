@@ -21,7 +21,7 @@ from cnnlab import (
     show_images,
     show_source,
 )
-from cnnlab.plotting import COLOURS, plot_feature_maps
+from cnnlab.plotting import COLORS, plot_feature_maps
 
 
 @pytest.fixture(autouse=True)
@@ -37,8 +37,8 @@ def evaluation():
     return Evaluation(0.3, y, y_hat, torch.eye(2)[y_hat], ["ants", "bees"])
 
 
-def luminance(colour):
-    rgb = np.array(matplotlib.colors.to_rgb(colour))
+def luminance(color):
+    rgb = np.array(matplotlib.colors.to_rgb(color))
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     return linear @ [0.2126, 0.7152, 0.0722]
 
@@ -53,7 +53,7 @@ def test_a_mosaic_holds_every_picture_unchanged():
     assert np.allclose(fifth, images[4].permute(1, 2, 0) / 255)
 
 
-def test_greyscale_works_and_odd_shapes_are_refused():
+def test_grayscale_works_and_odd_shapes_are_refused():
     show_images(torch.rand(4, 1, 8, 8))
     with pytest.raises(ValueError, match="must have shape"):
         show_images(torch.rand(4, 5, 8, 8))
@@ -117,16 +117,16 @@ def test_matplotlibs_settings_stay_as_they_were(evaluation):
     assert dict(matplotlib.rcParams) == before
 
 
-def test_colours_differ_in_brightness_or_hue_also_for_the_colour_blind():
+def test_colors_differ_in_brightness_or_hue_also_for_the_color_blind():
     """Simulated deuteranopia (Viénot et al. 1999): the first four must stay apart."""
     to_deuteranope = np.array(
         [[0.29275, 0.70725, 0.0], [0.29275, 0.70725, 0.0], [-0.02234, 0.02234, 1.0]]
     )
-    seen = [to_deuteranope @ matplotlib.colors.to_rgb(c) for c in COLOURS[:4]]
+    seen = [to_deuteranope @ matplotlib.colors.to_rgb(c) for c in COLORS[:4]]
     distances = [np.linalg.norm(a - b) for i, a in enumerate(seen) for b in seen[:i]]
     assert min(distances) > 0.15
-    for colour in COLOURS[:3]:  # used for lines and text on white
-        assert 1.05 / (luminance(colour) + 0.05) >= 3
+    for color in COLORS[:3]:  # used for lines and text on white
+        assert 1.05 / (luminance(color) + 0.05) >= 3
 
 
 def test_no_text_is_small(evaluation):

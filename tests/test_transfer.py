@@ -18,7 +18,7 @@ from cnnlab import (
     replace_head,
     training_mode,
 )
-from cnnlab.transfer import reinitialise
+from cnnlab.transfer import reinitialize
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +88,10 @@ def test_batchnorm_can_be_kept_out_of_what_learns():
     assert not [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
 
 
-def test_reinitialising_forgets_the_named_modules_and_only_them(backbone):
+def test_reinitializing_forgets_the_named_modules_and_only_them(backbone):
     model = copy.deepcopy(backbone.model)
     state = torch.get_rng_state()
-    reinitialise(model, ["layer4", "fc"], seed=1)
+    reinitialize(model, ["layer4", "fc"], seed=1)
     assert torch.equal(torch.get_rng_state(), state)
     old, new = backbone.model.state_dict(), model.state_dict()
     changed = {n.split(".")[0] for n in old if not torch.equal(old[n], new[n])}
@@ -101,11 +101,11 @@ def test_reinitialising_forgets_the_named_modules_and_only_them(backbone):
 
 def test_the_same_seed_forgets_to_the_same_random_weights(backbone):
     first, second, other = (
-        reinitialise(copy.deepcopy(backbone.model), seed=seed).conv1.weight for seed in (0, 0, 1)
+        reinitialize(copy.deepcopy(backbone.model), seed=seed).conv1.weight for seed in (0, 0, 1)
     )
     assert torch.equal(first, second) and not torch.equal(first, other)
     with pytest.raises(ValueError, match="no module is called layer9"):
-        reinitialise(TinyResNet(2), ["layer9"])
+        reinitialize(TinyResNet(2), ["layer9"])
 
 
 def test_a_head_needs_an_output():
@@ -126,5 +126,5 @@ def test_the_audit_finds_each_slip():
     findings = " ".join(freeze_audit(model.eval(), old).findings)
     assert "old head" in findings and "fc.weight" in findings and "BatchNorm" not in findings
     everything = torch.optim.SGD(freeze(model).parameters(), lr=0.1)
-    assert "frozen but in the optimiser" in str(freeze_audit(model, everything))
+    assert "frozen but in the optimizer" in str(freeze_audit(model, everything))
     assert "BatchNorm in training mode" in str(freeze_audit(model.train()))

@@ -1,4 +1,4 @@
-"""Random views of a batch of images, each image with its own crop, flip and colours.
+"""Random views of a batch of images, each image with its own crop, flip and colors.
 
 The random numbers are drawn first and applied afterwards, so that several processes can draw
 for a whole batch and each apply its own share.
@@ -17,14 +17,14 @@ __all__ = ["Mirrored", "Views", "augment", "cut_views", "draw_views"]
 
 
 class Views(NamedTuple):
-    """Random numbers of N views: crops (N, 2, 3) as affine maps, colours (N, 3) as factors."""
+    """Random numbers of N views: crops (N, 2, 3) as affine maps, colors (N, 3) as factors."""
 
     crops: Tensor
-    colours: Tensor
+    colors: Tensor
 
     def share(self, part: slice) -> Views:
         """Return some of the views, such as every second one."""
-        return Views(self.crops[part], self.colours[part])
+        return Views(self.crops[part], self.colors[part])
 
 
 def draw_views(
@@ -33,7 +33,7 @@ def draw_views(
     *,
     min_area: float = 0.6,
     max_stretch: float = 4 / 3,
-    colour: float = 0.2,
+    color: float = 0.2,
 ) -> Views:
     """Draw random crops with flips, and factors of brightness, contrast and saturation.
 
@@ -47,13 +47,13 @@ def draw_views(
         Smallest share of the picture that a crop keeps, in (0, 1].
     max_stretch : float
         Largest ratio between the sides of a crop.
-    colour : float
-        Factors lie in [1 - colour, 1 + colour]; 0 leaves the colours alone.
+    color : float
+        Factors lie in [1 - color, 1 + color]; 0 leaves the colors alone.
 
     Examples
     --------
     >>> views = draw_views(8, torch.Generator().manual_seed(0))
-    >>> views.crops.shape, views.colours.shape
+    >>> views.crops.shape, views.colors.shape
     (torch.Size([8, 2, 3]), torch.Size([8, 3]))
     """
     u = torch.rand(6, count, generator=generator)
@@ -65,8 +65,8 @@ def draw_views(
     # affine_grid measures from -1 to 1: a crop of half the width may move by half of that.
     row_x = torch.stack([flip * width, zero, (2 * u[3] - 1) * (1 - width)], dim=1)
     row_y = torch.stack([zero, height, (2 * u[4] - 1) * (1 - height)], dim=1)
-    colours = 1 + colour * (2 * torch.rand(count, 3, generator=generator) - 1)
-    return Views(torch.stack([row_x, row_y], dim=1), colours)
+    colors = 1 + color * (2 * torch.rand(count, 3, generator=generator) - 1)
+    return Views(torch.stack([row_x, row_y], dim=1), colors)
 
 
 def augment(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -93,7 +93,7 @@ def augment(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
 
 
 def cut_views(images: Tensor, views: Views, size: int | None = None) -> Tensor:
-    """Cut the views out of the images, scale them to ``size`` and change their colours.
+    """Cut the views out of the images, scale them to ``size`` and change their colors.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def cut_views(images: Tensor, views: Views, size: int | None = None) -> Tensor:
     side = size or images.shape[-1]
     grid = F.affine_grid(views.crops, [len(images), 1, side, side], align_corners=False)
     out = F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
-    brightness, contrast, saturation = views.colours.T[:, :, None, None, None]  # (N, 1, 1, 1)
+    brightness, contrast, saturation = views.colors.T[:, :, None, None, None]  # (N, 1, 1, 1)
     out = out * brightness
     out = torch.lerp(out.mean(dim=(1, 2, 3), keepdim=True), out, contrast)
     if out.shape[1] == 3:

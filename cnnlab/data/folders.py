@@ -36,7 +36,7 @@ def load_image_folder(
     the two, that one is the test set, and validation is split off ``train``.
 
     Files that are no readable pictures are left out, counted in one line and listed in
-    ``.skipped``. Pictures are recognised by content; see `cnnlab.data.images.read_image`.
+    ``.skipped``. Pictures are recognized by content; see `cnnlab.data.images.read_image`.
     Too many for the memory are decoded anew in every epoch; a line says so.
 
     Raises

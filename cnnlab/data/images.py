@@ -35,7 +35,7 @@ def read_image(path: Path | BinaryIO, image_size: int) -> np.ndarray:
     ----------
     path
         A file, or its content as a stream: JPEG, PNG, GIF (first frame), BMP, TIFF, WebP or PPM,
-        recognised by content, not by suffix.
+        recognized by content, not by suffix.
     image_size
         Side of the result in pixels; the picture's shorter side is resized to it, with
         antialiasing.
@@ -74,14 +74,14 @@ def read_image(path: Path | BinaryIO, image_size: int) -> np.ndarray:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB: 16-bit and float greys are scaled to 0…255, transparent is white.
+    """Convert any mode to RGB: 16-bit and float grays are scaled to 0…255, transparent is white.
 
     Examples
     --------
     >>> to_rgb(Image.new("I;16", (1, 1), 65535)).getpixel((0, 0))
     (255, 255, 255)
     """
-    if image.mode.startswith(("I", "F")):  # 16- or 32-bit grey; convert() would clip it
+    if image.mode.startswith(("I", "F")):  # 16- or 32-bit gray; convert() would clip it
         values = np.asarray(image, dtype=np.float64)
         scale = 65535.0 if image.mode.startswith("I") else 1.0
         largest = max(scale, float(np.nanmax(values)))

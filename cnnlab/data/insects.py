@@ -1,6 +1,6 @@
 """Draws ants and bees, with a mask of their pixels: the data set that needs no network.
 
-A picture is a list of coloured polygons (`Part`) in the unit square, painted from back to front:
+A picture is a list of colored polygons (`Part`) in the unit square, painted from back to front:
 ground, litter, insect, leaves and twigs before it. Then light, blur and grain, as in a camera.
 """
 
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 Points = NDArray[np.float64]  # (N, 2): x to the right, y downwards
-Colour = tuple[int, ...]  # red, green, blue, alpha: 0 to 255
+Color = tuple[int, ...]  # red, green, blue, alpha: 0 to 255
 
-# Both classes wear the same colours: colour alone must not give the answer away.
+# Both classes wear the same colors: color alone must not give the answer away.
 BODY = [(28, 24, 26), (62, 38, 26), (118, 52, 24), (156, 84, 30), (196, 138, 52)]
 FUR = [(70, 52, 34), (150, 104, 44), (206, 156, 66), (190, 172, 132)]
 LEAF = [(52, 96, 40), (110, 146, 54), (164, 126, 54), (112, 62, 34)]
@@ -38,14 +38,14 @@ CLEAR = (0, 0, 0, 0)
 
 
 class Part(NamedTuple):
-    """A polygon, its colour, and how strongly it shines in the light."""
+    """A polygon, its color, and how strongly it shines in the light."""
 
     outline: Points
-    colour: Colour
+    color: Color
     gloss: float = 0.0
 
 
-# Shapes and colours.
+# Shapes and colors.
 
 
 def ellipse(x: float, y: float, rx: float, ry: float, taper: float = 0.0, n: int = 28) -> Points:
@@ -57,9 +57,9 @@ def ellipse(x: float, y: float, rx: float, ry: float, taper: float = 0.0, n: int
 
 def fuzzy(rng: Generator, outline: Points, length: float) -> Points:
     """The outline with hair: every other point moves outwards by a random amount."""
-    centre = outline.mean(axis=0)
+    center = outline.mean(axis=0)
     stretch = 1 + length * rng.random(len(outline)) * (np.arange(len(outline)) % 2)
-    return centre + (outline - centre) * stretch[:, None]
+    return center + (outline - center) * stretch[:, None]
 
 
 def chain(root: tuple[float, float], *bones: tuple[float, float]) -> list[tuple[float, float]]:
@@ -82,17 +82,17 @@ def limb(joints: list[tuple[float, float]], width: float, tip: float = 0.6) -> P
 
 
 def place(
-    parts: list[Part], angle: float, scale: float | Points, centre: Points, bend: float = 0.0
+    parts: list[Part], angle: float, scale: float | Points, center: Points, bend: float = 0.0
 ) -> list[Part]:
     """Scale parts, bend their x axis to an arc of curvature `bend`, turn them, and move them."""
     points = np.concatenate([part.outline for part in parts]) * scale
     if bend:
         sin, cos, y = np.sin(bend * points[:, 0]), np.cos(bend * points[:, 0]), points[:, 1]
         points = np.stack([sin / bend - sin * y, (1 - cos) / bend + cos * y], axis=1)
-    points = turn(points, angle) + centre
+    points = turn(points, angle) + center
     ends = np.cumsum([len(part.outline) for part in parts]).tolist()
     return [
-        Part(points[end - len(part.outline) : end], part.colour, part.gloss)
+        Part(points[end - len(part.outline) : end], part.color, part.gloss)
         for part, end in zip(parts, ends, strict=True)
     ]
 
@@ -103,15 +103,15 @@ def turn(points: Points, angle: float) -> Points:
     return points @ np.array([[cos, sin], [-sin, cos]])
 
 
-def mix(rng: Generator, palette: list[tuple[int, int, int]]) -> Colour:
-    """A random mixture of two colours of a palette, up to a fifth lighter or darker."""
+def mix(rng: Generator, palette: list[tuple[int, int, int]]) -> Color:
+    """A random mixture of two colors of a palette, up to a fifth lighter or darker."""
     one, other = rng.integers(len(palette), size=2)
     share, light = rng.random(), rng.uniform(0.8, 1.2)
     mixed = (a + (b - a) * share for a, b in zip(palette[one], palette[other], strict=True))
     return (*(min(255, int(light * c)) for c in mixed), 255)
 
 
-def bands(egg: Points, tint: Colour, count: int, share: float) -> list[Part]:
+def bands(egg: Points, tint: Color, count: int, share: float) -> list[Part]:
     """Bands across an egg, each over a share of its segment; point -i mirrors point i."""
     step = 0.42 * len(egg) / count
     spans = [np.arange(int(i * step + 2), int((i + share) * step + 3)) for i in range(1, count)]
@@ -175,7 +175,7 @@ def scatter(rng: Generator, things: Sequence[Callable], most: int) -> list[Part]
     for _ in range(rng.integers(most // 3, most + 1)):
         thing = things[int(rng.integers(len(things)))](rng)
         angle, scale = rng.uniform(0, 2 * math.pi), rng.uniform(0.1, 0.4)
-        parts += place(thing, angle, scale, centre=rng.random(2))
+        parts += place(thing, angle, scale, center=rng.random(2))
     return parts
 
 
@@ -192,7 +192,7 @@ def ground(rng: Generator, side: int) -> Image.Image:
 
 
 def fill(image: Image.Image, parts: list[Part], value: int) -> None:
-    """Set a greyscale image to the value wherever one of the parts lies."""
+    """Set a grayscale image to the value wherever one of the parts lies."""
     pencil = ImageDraw.Draw(image)
     for part in parts:
         pencil.polygon((part.outline * image.width).ravel().tolist(), fill=value)
@@ -200,15 +200,15 @@ def fill(image: Image.Image, parts: list[Part], value: int) -> None:
 
 def paint(canvas: Image.Image, parts: list[Part], light: Points) -> None:
     """Paint parts in order, with highlights on the side of the light."""
-    pencil = ImageDraw.Draw(canvas, "RGBA")  # this mode blends translucent colours
+    pencil = ImageDraw.Draw(canvas, "RGBA")  # this mode blends translucent colors
     for part in parts:
         pixels = part.outline * canvas.width
-        pencil.polygon(pixels.ravel().tolist(), fill=part.colour)
+        pencil.polygon(pixels.ravel().tolist(), fill=part.color)
         if part.gloss:
-            centre = pixels.mean(axis=0)
-            centre_of_light = centre + light * np.abs(pixels - centre).min(axis=1).max() / 2
+            center = pixels.mean(axis=0)
+            center_of_light = center + light * np.abs(pixels - center).min(axis=1).max() / 2
             for scale, alpha in ((0.75, 35), (0.4, 60)):
-                spot = pixels * scale + centre_of_light * (1 - scale)
+                spot = pixels * scale + center_of_light * (1 - scale)
                 white = (255, 255, 255, int(alpha * part.gloss))
                 pencil.polygon(spot.ravel().tolist(), fill=white)
 
@@ -396,7 +396,7 @@ def bee(rng: Generator) -> list[Part]:
     ]
 
 
-def legs(rng: Generator, tint: Colour, roots: tuple[float, ...], reach: float) -> list[Part]:
+def legs(rng: Generator, tint: Color, roots: tuple[float, ...], reach: float) -> list[Part]:
     """Three pairs of legs, forwards, sideways and backwards, each with a knee."""
     parts = []
     for root, direction in zip(roots, (0.9, 1.6, 2.3), strict=True):
@@ -409,7 +409,7 @@ def legs(rng: Generator, tint: Colour, roots: tuple[float, ...], reach: float) -
 
 
 def antennae(
-    rng: Generator, tint: Colour, root: tuple[float, float], scape: float, tip: float
+    rng: Generator, tint: Color, root: tuple[float, float], scape: float, tip: float
 ) -> list[Part]:
     """Two antennae: a straight scape, an elbow, and the rest of it."""
     parts = []
@@ -438,5 +438,5 @@ def wings(rng: Generator) -> list[Part]:
 def pose(parts: list[Part], rng: Generator) -> list[Part]:
     """Look at a body aslant, bend it, turn it, and put it somewhere near the middle."""
     length, slant = rng.uniform(0.46, 0.82), rng.uniform(0.8, 1.1)
-    angle, centre, bend = rng.uniform(0, 2 * math.pi), rng.uniform(0.28, 0.72, 2), rng.normal()
-    return place(parts, angle, np.array([length, length * slant]), centre, bend)
+    angle, center, bend = rng.uniform(0, 2 * math.pi), rng.uniform(0.28, 0.72, 2), rng.normal()
+    return place(parts, angle, np.array([length, length * slant]), center, bend)

@@ -1,4 +1,4 @@
-"""What can be fetched, and how to recognise it: addresses, sizes, checksums, licences."""
+"""What can be fetched, and how to recognize it: addresses, sizes, checksums, licenses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Resource:
     """Something to fetch: `folder` is where it ends up inside the data folder."""
 
     description: str
-    licence: str
+    license: str
     folder: str
     files: tuple[RemoteFile, ...]
 

@@ -25,20 +25,20 @@ from cnnlab.diagrams.layouts import (
     stubs,
 )
 from cnnlab.diagrams.tracing import trace
-from cnnlab.plotting import COLOURS, styled
+from cnnlab.plotting import COLORS, styled
 
 __all__ = ["draw_network"]
 
 MARGIN = 1.1  # inches on the left, for the resolutions
-_COLOURS = {
+_COLORS = {
     "input": "#999999",
-    "convolution": COLOURS[0],
-    "pooling": COLOURS[1],
-    "upsampling": COLOURS[2],
-    "fully connected": COLOURS[3],
-    "attention": COLOURS[5],
+    "convolution": COLORS[0],
+    "pooling": COLORS[1],
+    "upsampling": COLORS[2],
+    "fully connected": COLORS[3],
+    "attention": COLORS[5],
 }
-_FREE = (COLOURS[4], COLOURS[5], COLOURS[2], "#F0E442", COLOURS[6], COLOURS[1])
+_FREE = (COLORS[4], COLORS[5], COLORS[2], "#F0E442", COLORS[6], COLORS[1])
 
 
 def draw_network(
@@ -69,7 +69,7 @@ def draw_network(
     whole : tuple of classes
         Modules that stay one box at any depth.
     merge : bool
-        Draw normalisation and activation with the layer before them.
+        Draw normalization and activation with the layer before them.
     title : str
         Above the drawing.
     width : float
@@ -117,9 +117,9 @@ def draw_network(
 def _paint(
     ax: Axes, graph: Graph, boxes: dict[str, Box], lines: list[Line], texts: list[Label]
 ) -> None:
-    colours = _colours(graph)
+    colors = _colors(graph)
     for name, box in boxes.items():
-        _paint_node(ax, graph.nodes[name], box, colours)
+        _paint_node(ax, graph.nodes[name], box, colors)
     for line in lines:
         arrow = FancyArrowPatch(path=Path(line), arrowstyle="-|>", mutation_scale=9)
         arrow.set(color="#444444", linewidth=1.2, joinstyle="miter")
@@ -134,27 +134,27 @@ def _paint(
     ax.spines[:].set_visible(False)
 
 
-def _colours(graph: Graph) -> dict[str, str]:
-    """Give each kind of layer its colour; blocks get those that are left."""
+def _colors(graph: Graph) -> dict[str, str]:
+    """Give each kind of layer its color; blocks get those that are left."""
     kinds = dict.fromkeys(n.kind for n in graph.nodes.values() if n.kind not in SYMBOLS)
-    free = [c for c in _FREE if c not in {_COLOURS.get(kind) for kind in kinds}]
-    blocks = [kind for kind in kinds if kind not in _COLOURS]
+    free = [c for c in _FREE if c not in {_COLORS.get(kind) for kind in kinds}]
+    blocks = [kind for kind in kinds if kind not in _COLORS]
     own = {kind: free[i % len(free)] for i, kind in enumerate(blocks)}
-    return {kind: _COLOURS.get(kind) or own[kind] for kind in kinds}
+    return {kind: _COLORS.get(kind) or own[kind] for kind in kinds}
 
 
-def _tint(colour: str) -> tuple[float, ...]:
-    return tuple(0.55 + 0.45 * c for c in to_rgb(colour))  # light: black text on it is read easily
+def _tint(color: str) -> tuple[float, ...]:
+    return tuple(0.55 + 0.45 * c for c in to_rgb(color))  # light: black text on it is read easily
 
 
-def _paint_node(ax: Axes, node: Node, box: Box, colours: dict[str, str]) -> None:
+def _paint_node(ax: Axes, node: Node, box: Box, colors: dict[str, str]) -> None:
     if node.kind in SYMBOLS:
         ax.plot(box.x, box.y, "o", ms=2 * RADIUS * 72, mfc="white", mec="black", zorder=3)
         ax.text(box.x, box.y, SYMBOLS[node.kind], size=13, ha="center", va="center_baseline")
     else:
-        colour = colours[node.kind]
+        color = colors[node.kind]
         area = Rectangle((box.left, box.bottom), box.width, box.height)
-        area.set(facecolor=_tint(colour), edgecolor=colour, linewidth=1.2)
+        area.set(facecolor=_tint(color), edgecolor=color, linewidth=1.2)
         ax.add_patch(area)
 
 
@@ -178,10 +178,10 @@ def _resolution(node: Node) -> str:
 
 
 def _explain(ax: Axes, graph: Graph, columns: int) -> None:
-    """Say below what colours and symbols mean."""
+    """Say below what colors and symbols mean."""
     handles: list[Artist] = [
-        Patch(facecolor=_tint(colour), edgecolor=colour, label=kind.strip("_"))
-        for kind, colour in _colours(graph).items()
+        Patch(facecolor=_tint(color), edgecolor=color, label=kind.strip("_"))
+        for kind, color in _colors(graph).items()
     ]
     for kind, sign in SYMBOLS.items():
         if any(node.kind == kind for node in graph.nodes.values()):

@@ -21,7 +21,7 @@ RADIUS = 0.13  # of the symbol where branches meet
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle by its centre, width and height."""
+    """A rectangle by its center, width and height."""
 
     x: float
     y: float

@@ -31,11 +31,11 @@ _KINDS = {
     "addition": r"^__?i?r?add_*$|^add_?$",
     "concatenation": r"^cat$|^concat",
     "product": r"^__?i?r?mul_*$|^mul_?$|matmul|^bmm$",
-    "normalisation": r"norm",
+    "normalization": r"norm",
     "activation": r"relu|elu$|silu|swish|sigmoid|tanh|softmax",
 }
 _LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)  # exactly these: subclasses are blocks
-_MERGED = {"normalisation", "activation"}  # drawn with the layer before them
+_MERGED = {"normalization", "activation"}  # drawn with the layer before them
 
 
 def trace(
@@ -60,7 +60,7 @@ def trace(
     whole : tuple of classes
         Modules that stay one node at any depth.
     merge : bool
-        Whether normalisation and activation belong to the layer before them.
+        Whether normalization and activation belong to the layer before them.
 
     Raises
     ------

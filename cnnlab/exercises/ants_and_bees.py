@@ -107,7 +107,7 @@ def mistaken_groups(model: nn.Module, head_name: str, lr: float, factor: float =
 
 @exercise(
     cases=small_networks,
-    normalise=rate_of_each_parameter,
+    normalize=rate_of_each_parameter,
     mistakes=mistaken_groups,
     hints=[
         "model.named_parameters() gives (name, parameter); the head's names begin with head_name.",
@@ -120,7 +120,7 @@ def mistaken_groups(model: nn.Module, head_name: str, lr: float, factor: float =
 def parameter_groups(
     model: torch.nn.Module, head_name: str, lr: float, backbone_factor: float = 0.1
 ) -> list[dict]:
-    """Return two optimiser groups: the backbone at lr * backbone_factor and the head at lr."""
+    """Return two optimizer groups: the backbone at lr * backbone_factor and the head at lr."""
     trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     backbone = [p for name, p in trainable if not name.startswith(f"{head_name}.")]
     head = [p for name, p in trainable if name.startswith(f"{head_name}.")]
@@ -135,18 +135,18 @@ def scores(generator: torch.Generator) -> Cases:
 def mistaken_intervals(correct: int, total: int, z: float | None = None) -> Mistakes:
     """Return diagnosis -> the wrong answer that earns it."""
 
-    def interval(z: float, z2: float, root: float = 0.5, centre: float | None = None) -> Any:
+    def interval(z: float, z2: float, root: float = 0.5, center: float | None = None) -> Any:
         shrink = 1 + z2 / total
         half = z / shrink * (p * (1 - p) / total + z2 / (4 * total**2)) ** root
-        centre = (p + z2 / (2 * total)) / shrink if centre is None else centre
-        return centre - half, centre + half
+        center = (p + z2 / (2 * total)) / shrink if center is None else center
+        return center - half, center + half
 
     p, one_sided, z = correct / total, z or 1.645, z or 1.96
     wald = z * (p * (1 - p) / total) ** 0.5
     low, high = interval(z, z**2)
     return {
         "this is Wald's interval: 0 of 10 gets no width, as if certain": (p - wald, p + wald),
-        "only the width is Wilson's: move the centre from p to ½": interval(z, z**2, centre=p),
+        "only the width is Wilson's: move the center from p to ½": interval(z, z**2, center=p),
         "a square is missing: where Wilson has z², you have z": interval(z, z),
         "the square root is missing: this half width is a variance": interval(z, z**2, root=1),
         "these are percentages: give fractions between 0 and 1": (100 * low, 100 * high),
@@ -159,7 +159,7 @@ def mistaken_intervals(correct: int, total: int, z: float | None = None) -> Mist
     cases=scores,
     mistakes=mistaken_intervals,
     hints=[
-        "With p = correct / total, the centre is (p + z² / 2n) / (1 + z² / n): pulled towards ½.",
+        "With p = correct / total, the center is (p + z² / 2n) / (1 + z² / n): pulled towards ½.",
         "The half width is z / (1 + z² / n) · √(p (1 − p) / n + z² / 4n²).",
     ],
     takeaway="even 0 of 10 leaves room up to 28 %, where Wald's interval has no width at all",
@@ -167,6 +167,6 @@ def mistaken_intervals(correct: int, total: int, z: float | None = None) -> Mist
 def wilson_interval(correct: int, total: int, z: float = 1.96) -> tuple[float, float]:
     """Return Wilson's score interval (low, high) for correct of total (Wilson 1927, JASA 22)."""
     p, shrink = correct / total, 1 + z**2 / total
-    centre = (p + z**2 / (2 * total)) / shrink
+    center = (p + z**2 / (2 * total)) / shrink
     half = z / shrink * (p * (1 - p) / total + z**2 / (4 * total**2)) ** 0.5
-    return centre - half, centre + half
+    return center - half, center + half

@@ -88,7 +88,7 @@ def mistaken_savings(channels: int, width: int) -> Mistakes:
 
 @exercise(
     cases=bottlenecks,
-    normalise=lambda result, *_: round(float(result), 6),
+    normalize=lambda result, *_: round(float(result), 6),
     mistakes=mistaken_savings,
     hints=[
         "Multiply-adds at one place: kernel² × channels in × channels out.",

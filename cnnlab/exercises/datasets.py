@@ -1,4 +1,4 @@
-"""Exercises of lesson 01: normalisation by channel, and splits that leak."""
+"""Exercises of lesson 01: normalization by channel, and splits that leak."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cnnlab.exercises.engine import Cases, ExerciseError, Mistakes, exercise
 __all__ = ["channel_statistics", "leaking_splits"]
 
 
-def coloured_pictures(generator: torch.Generator) -> Cases:
+def colored_pictures(generator: torch.Generator) -> Cases:
     """Yield (train, test): uint8 pictures whose channels differ; those of the test are brighter.
 
     So many pixels that it does not matter whether the variance is divided by n or n - 1.
@@ -69,8 +69,8 @@ def mistaken_statistics(train: Tensor, test: Tensor) -> Mistakes:
 
 
 @exercise(
-    cases=coloured_pictures,
-    normalise=two_tensors,
+    cases=colored_pictures,
+    normalize=two_tensors,
     mistakes=mistaken_statistics,
     hints=[
         "Convert first: train_images.float() / 255.",
@@ -82,7 +82,7 @@ def mistaken_statistics(train: Tensor, test: Tensor) -> Mistakes:
 def channel_statistics(
     train_images: torch.Tensor, test_images: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and standard deviation of each channel, by which both splits are normalised."""
+    """Return mean and standard deviation of each channel, by which both splits are normalized."""
     x = train_images.float() / 255  # (N, C, H, W)
     return x.mean(dim=(0, 2, 3)), x.std(dim=(0, 2, 3))
 
@@ -110,7 +110,7 @@ def letters(result: Any) -> str:
 
 
 @exercise(
-    normalise=letters,
+    normalize=letters,
     mistakes=mistaken_leaks,
     hints=[
         "Ask of each: does anything that was learned, or chosen, depend on a test picture?",
@@ -123,7 +123,7 @@ def leaking_splits() -> str:
     """Return the letters of the procedures in which the test set leaks."""
     leaks = {
         "B": "altered copies of one picture end up on both sides",
-        "C": "neighbouring frames of a film are nearly the same picture",
+        "C": "neighboring frames of a film are nearly the same picture",
         "E": "the scaling was fitted to the test pictures as well",
         "F": "the choice among twenty models was fitted to the test set",
     }

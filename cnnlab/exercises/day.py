@@ -39,7 +39,7 @@ QUIZ = (
         "mix channels at each position",
         {
             "mix channels at each position": "So it can make them fewer, cheaply.",
-            "nothing: one pixel has no neighbours": "It sees one position, but all its channels.",
+            "nothing: one pixel has no neighbors": "It sees one position, but all its channels.",
             "halve the resolution": "That takes a stride; a 1×1 convolution keeps every position.",
         },
     ),
@@ -70,7 +70,7 @@ QUIZ = (
         {
             "it remembers where each maximum was": "The bed of nails uses one corner for all.",
             "it has learned weights": "Neither has any; a transposed convolution has.",
-            "it fills the gaps with copies": "That is nearest neighbour; these two leave zeros.",
+            "it fills the gaps with copies": "That is nearest neighbor; these two leave zeros.",
         },
     ),
     Question(

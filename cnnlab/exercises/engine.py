@@ -53,8 +53,8 @@ class Exercise:
         an answer that agrees with the wrong one on every case gets that diagnosis.
     cases
         Yields tuples of arguments, the smallest first. It is given a seeded generator; torch's
-        global one is seeded too, so that layers may be built with their usual initialisation.
-    normalise
+        global one is seeded too, so that layers may be built with their usual initialization.
+    normalize
         Turns (result, *arguments) into what is compared: numbers, strings, tensors, and lists,
         tuples and dicts of them. May raise ExerciseError with a diagnosis of its own.
     takeaway
@@ -65,7 +65,7 @@ class Exercise:
     hints: Sequence[str]
     mistakes: Callable[..., Mistakes]
     cases: Callable[[torch.Generator], Cases] = lambda generator: [()]
-    normalise: Callable[..., Any] = lambda result, *inputs: result
+    normalize: Callable[..., Any] = lambda result, *inputs: result
     takeaway: str = "your answer agrees with the solution"
 
     def __post_init__(self) -> None:
@@ -155,7 +155,7 @@ class Exercise:
         if result is None and self.function.__annotations__.get("return", "None") != "None":
             raise not_yet("your function gives None back: is its return missing?", call)
         try:
-            return Outcome(call, self.normalise(result, *inputs))
+            return Outcome(call, self.normalize(result, *inputs))
         except ExerciseError as error:
             raise not_yet(error, call) from error
         except Exception as error:

@@ -22,7 +22,7 @@ def mistaken_fields() -> Mistakes:
         "the strides are missing: a step of layer 3 is worth six pixels": 1 + 4 + 1 + 4,
         "strides multiply: a step of layer 3 is worth 3 · 2 pixels, not 3 + 2": 1 + 4 + 3 + 4 * 5,
         "only the stride just below counts for you: those further down multiply it": 1 + 4 + 3 + 8,
-        "a layer's own stride moves its neighbours, not its field; use the strides below it": (
+        "a layer's own stride moves its neighbors, not its field; use the strides below it": (
             1 + 4 * 3 + 1 * 6 + 4 * 6
         ),
         "the dilation is missing: three taps with gaps reach over five units": 1 + 4 + 3 + 12,
@@ -80,7 +80,7 @@ def mistaken_networks() -> Mistakes:
     return {
         "the field is right, but dear: which setting widens a kernel for nothing?": [(31, 1, 1)],
         "four kernels of 3 see only 9×9 px, for each adds 2: widen them": [(3, 1, 1)] * 4,
-        "the field is right, but neighbouring outputs lie 8 px apart: strides thin the map out, "
+        "the field is right, but neighboring outputs lie 8 px apart: strides thin the map out, "
         "dilation does not": [(3, 2, 1), (3, 2, 1), (3, 2, 1), (3, 1, 1)],
         "size and cost are right, but there are holes, pixels that no path reaches: "
         "no dilation may exceed the field below it": [(3, 1, 15)],
@@ -94,7 +94,7 @@ def mistaken_networks() -> Mistakes:
 
 
 @exercise(
-    normalise=qualities,
+    normalize=qualities,
     mistakes=mistaken_networks,
     hints=[
         "A 3×3 convolution from 8 to 8 channels has 8 · 8 · 9 + 8 = 584 parameters: four fit.",

@@ -16,7 +16,7 @@ __all__ = ["changed_numbers", "choose_strategy", "freeze_for_good"]
 def mistaken_counts() -> Mistakes:
     """Return diagnosis -> the wrong answer that earns it."""
     return {
-        "the optimiser leaves the buffers alone, but the forward pass does not: look at moved": {
+        "the optimizer leaves the buffers alone, but the forward pass does not: look at moved": {
             "trained": 36, "moved": 0,
         },
         "nearly: BatchNorm has a third buffer, which counts the batches": {
@@ -44,7 +44,7 @@ def mistaken_counts() -> Mistakes:
     takeaway="17 numbers of a frozen network have changed: two of them for each channel, and one",
 )
 def changed_numbers() -> dict[str, int]:
-    """Return how many numbers the optimiser changes, and how many the forward pass changes."""
+    """Return how many numbers the optimizer changes, and how many the forward pass changes."""
     head = 8 * 4 + 4  # weights and biases
     statistics = 8 + 8 + 1  # running means, running variances, and the count of batches
     return {"trained": head, "moved": statistics}
@@ -122,7 +122,7 @@ def mistaken_freezing(model: nn.Module, names: list[str]) -> Mistakes:
 
 @exercise(
     cases=small_networks,
-    normalise=what_it_does,
+    normalize=what_it_does,
     mistakes=mistaken_freezing,
     hints=[
         "First freeze everything: model.requires_grad_(False). Then model.get_submodule(name).",
@@ -188,7 +188,7 @@ def mistaken_strategies() -> Mistakes:
 
 @exercise(
     mistakes=mistaken_strategies,
-    normalise=strategies_by_name,
+    normalize=strategies_by_name,
     hints=[
         "Two questions each: are there enough pictures to move millions of weights? Do the new "
         "pictures look like the old ones?",

@@ -52,7 +52,7 @@ def mistaken_hands() -> Mistakes:
 
 @exercise(
     mistakes=mistaken_hands,
-    normalise=as_matrix,
+    normalize=as_matrix,
     hints=[
         "Stride 1 inserts s − 1 = 0 zeros; the border is p′ = k − 1 − p = 1 zero on every side.",
         "Rotate the kernel by 180°: [[3, 2], [1, 0]]. Its lower right number meets x first.",

@@ -22,7 +22,7 @@ def mistaken_unpooling() -> Mistakes:
     return {
         "this is a bed of nails: each value goes where the *maximum* of x was, not to the upper "
         "left": [[10, 0, 20, 0], [0, 0, 0, 0], [30, 0, 40, 0], [0, 0, 0, 0]],
-        "this is nearest neighbour: only one cell of each block gets the value, the rest are 0": [
+        "this is nearest neighbor: only one cell of each block gets the value, the rest are 0": [
             [10, 10, 20, 20],
             [10, 10, 20, 20],
             [30, 30, 40, 40],
@@ -47,7 +47,7 @@ def mistaken_unpooling() -> Mistakes:
 
 @exercise(
     mistakes=mistaken_unpooling,
-    normalise=as_matrix,
+    normalize=as_matrix,
     hints=[
         "Cut x into four blocks of 2×2. Where in each block is the largest value?",
         "The largest values are 5, 6, 8 and 7. Write the four values of y into exactly those "

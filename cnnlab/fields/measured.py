@@ -23,7 +23,7 @@ IDENTITIES = """
 
 
 class Linearised(TorchFunctionMode):
-    """Makes a network linear: no activation, no normalisation, averages in place of maxima.
+    """Makes a network linear: no activation, no normalization, averages in place of maxima.
 
     The output then depends on every input that it is connected to, and it can be seen.
     """
@@ -146,7 +146,7 @@ class EffectiveField:
     map : Tensor
         (H, W), sums to one.
     width : float
-        Side in pixels of the square, centred on the theoretical field, that holds 95 % of it.
+        Side in pixels of the square, centered on the theoretical field, that holds 95 % of it.
     sigma : float
         Standard deviation of a Gaussian as wide as the map, in pixels.
     theoretical : tuple of int
@@ -213,7 +213,7 @@ def effective_receptive_field(
             size = gradient.double().square() if squared else gradient.double().abs()
             strength += size.sum((0, 1)).cpu()
     if strength.sum() == 0:
-        raise ValueError(f"no picture moves the centre of {layer!r}: all gradients are zero")
+        raise ValueError(f"no picture moves the center of {layer!r}: all gradients are zero")
     box = receptive_field(model, (images.shape[1], *strength.shape))[layer].at(row, column)
     strength = strength / strength.sum()
     width = width_of(strength, box.center)

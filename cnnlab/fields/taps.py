@@ -107,7 +107,7 @@ def adaptive(length: int, outputs: int) -> Taps:
 def resampled(length: int, outputs: int, step: Fraction, mode: str, corners: bool) -> Taps:
     """Return the taps of nearest, linear or cubic interpolation with ``step`` in input pixels.
 
-    A neighbour with weight zero is no tap: doubling with ``align_corners`` reads single pixels
+    A neighbor with weight zero is no tap: doubling with ``align_corners`` reads single pixels
     where the sampling points meet them.
 
     Examples

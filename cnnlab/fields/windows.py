@@ -179,7 +179,7 @@ def pad(x: Boxes, pad: Sequence[int], mode: str = "constant", value: Any = None)
 
 
 def local_response_norm(x: Boxes, size: int, *_: Any, **__: Any) -> Boxes:
-    """Each channel is divided by the strength of its neighbours."""
+    """Each channel is divided by the strength of its neighbors."""
     return x.windowed(1, convolution(x.shape[1], size, 1, (size // 2, (size - 1) // 2)))
 
 

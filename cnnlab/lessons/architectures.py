@@ -28,7 +28,7 @@ from cnnlab.fields.exact import receptive_field
 from cnnlab.lessons.blocks import DenseBlock, Inception, auxiliary_head, conv
 from cnnlab.models.small import BasicBlock
 from cnnlab.models.zoo import build, trained
-from cnnlab.plotting import COLOURS, styled
+from cnnlab.plotting import COLORS, styled
 from cnnlab.training import fit
 
 __all__ = [
@@ -270,7 +270,7 @@ _KINDS = {"yes": "CNN", "partly": "CNN and attention", "no": "not a CNN (attenti
 def plot_parameters_over_years(ax: Axes | None = None) -> Axes:
     """Draw published numbers of parameters over the years, CNNs apart from other networks.
 
-    Sizes that were never published are left out; where there is a rumour, a note below says so.
+    Sizes that were never published are left out; where there is a rumor, a note below says so.
     The numbers and their sources are in ``data/published/model_sizes.csv``.
 
     Parameters
@@ -283,21 +283,21 @@ def plot_parameters_over_years(ax: Axes | None = None) -> Axes:
     known = [record for record in records if record["parameters"]]
     with styled():
         ax = plt.subplots(figsize=(10, 5.6))[1] if ax is None else ax
-        for (kind, label), marker, colour in zip(
-            _KINDS.items(), "oDs", (COLOURS[0], COLOURS[2], COLOURS[1]), strict=True
+        for (kind, label), marker, color in zip(
+            _KINDS.items(), "oDs", (COLORS[0], COLORS[2], COLORS[1]), strict=True
         ):
             chosen = [record for record in known if record["is_cnn"] == kind]
             x = [int(record["year"]) for record in chosen]
             y = [int(record["parameters"]) for record in chosen]
-            ax.plot(x, y, marker, color=colour, label=label, ms=8)
+            ax.plot(x, y, marker, color=color, label=label, ms=8)
         ax.set_yscale("log")
         ax.set(xlabel="year of publication", ylabel="parameters", ylim=(1e4, 2e13))
         ax.set_xlim(1997, 2028.5)
         ax.set_xticks(range(2000, 2026, 5))
         ax.legend(loc="upper left")
-        rumours = [f"{r['name']}: {r['note']}." for r in records if not r["parameters"]]
+        rumors = [f"{r['name']}: {r['note']}." for r in records if not r["parameters"]]
         ax.text(
-            0.01, 0.02, "\n".join(rumours), transform=ax.transAxes, fontsize=TEXT, style="italic"
+            0.01, 0.02, "\n".join(rumors), transform=ax.transAxes, fontsize=TEXT, style="italic"
         )
         places = [(float(r["year"]), float(r["parameters"])) for r in known]
         _label(ax, places, [r["name"] for r in known], [5] * len(known))
@@ -325,9 +325,9 @@ def plot_accuracy_against_macs(ledger: Sequence[Architecture], ax: Axes | None =
     with styled():
         ax = plt.subplots(figsize=(10, 5.6))[1] if ax is None else ax
         sizes = [8 * (row.parameters or 0) / 1e6 for row in rows]  # points² for a million
-        colours = [COLOURS[0] if row.family == "CNN" else COLOURS[1] for row in rows]
+        colors = [COLORS[0] if row.family == "CNN" else COLORS[1] for row in rows]
         x, y = [row.gmacs or 0 for row in rows], [row.top1 or 0 for row in rows]
-        ax.scatter(x, y, s=sizes, c=colours, alpha=0.6, edgecolors="black", linewidths=0.8)
+        ax.scatter(x, y, s=sizes, c=colors, alpha=0.6, edgecolors="black", linewidths=0.8)
         ax.set_xscale("log")
         ticks = [0.25, 0.5, 1, 2, 4, 8, 16]
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -336,13 +336,13 @@ def plot_accuracy_against_macs(ledger: Sequence[Architecture], ax: Axes | None =
         ax.set(xlim=(0.2, 32), ylim=(min(y) - 4, max(y) + 4))
         handles = [
             ax.scatter(
-                [], [], s=8 * millions, c="lightgrey", edgecolors="black", label=f"{millions} M"
+                [], [], s=8 * millions, c="lightgray", edgecolors="black", label=f"{millions} M"
             )
             for millions in (5, 25, 100)
         ]
         handles += [
-            ax.scatter([], [], s=70, c=colour, alpha=0.6, edgecolors="black", label=label)
-            for colour, label in ((COLOURS[0], "CNN"), (COLOURS[1], "transformer"))
+            ax.scatter([], [], s=70, c=color, alpha=0.6, edgecolors="black", label=label)
+            for color, label in ((COLORS[0], "CNN"), (COLORS[1], "transformer"))
         ]
         ax.legend(handles=handles, loc="lower right", title="area: parameters", labelspacing=0.8)
         radii = [np.sqrt(size / np.pi) for size in sizes]
@@ -357,10 +357,10 @@ def _label(
     figure = ax.get_figure()
     figure.draw_without_rendering()  # type: ignore[union-attr]  # now places in pixels are known
     scale = ax.figure.dpi / 72
-    centres = ax.transData.transform(points)
+    centers = ax.transData.transform(points)
     taken = [
         Bbox.from_bounds(x - r * scale, y - r * scale, 2 * r * scale, 2 * r * scale)
-        for (x, y), r in zip(centres, radii, strict=True)
+        for (x, y), r in zip(centers, radii, strict=True)
     ]
     taken += [text.get_window_extent() for text in [*ax.texts, ax.get_legend()] if text]
     for point, name, r in sorted(zip(points, names, radii, strict=True), key=lambda t: t[0][1]):
@@ -371,7 +371,7 @@ def _label(
                 text = ax.annotate(
                     name, point, (dx * far, dy * far), textcoords="offset points", fontsize=TEXT,
                     ha=("center", "left", "right")[dx], va=("center", "bottom", "top")[dy],
-                    arrowprops={"arrowstyle": "-", "color": "grey"} if steps > 1 else None,
+                    arrowprops={"arrowstyle": "-", "color": "gray"} if steps > 1 else None,
                 )  # fmt: skip
                 box = text.get_window_extent()
                 inside = ax.bbox.x0 <= box.x0 and box.x1 <= ax.bbox.x1
@@ -400,8 +400,8 @@ class DeepStack(nn.Module):
     ----------
     shortcuts : bool
         Add the input of every two layers to their output.
-    normalised : bool
-        Batch normalisation after every convolution.
+    normalized : bool
+        Batch normalization after every convolution.
     helped : bool
         Classify half-way too: the model returns a pair of logits while it is trained.
     pairs, channels, num_classes : int
@@ -414,14 +414,14 @@ class DeepStack(nn.Module):
     """
 
     def __init__(
-        self, shortcuts: bool, normalised: bool = False, helped: bool = False, pairs: int = 9,
+        self, shortcuts: bool, normalized: bool = False, helped: bool = False, pairs: int = 9,
         channels: int = 16, num_classes: int = 10,
     ) -> None:  # fmt: skip
         super().__init__()
         self.shortcuts = shortcuts
 
         def layer() -> nn.Sequential:
-            norm = nn.BatchNorm2d(channels) if normalised else nn.Identity()
+            norm = nn.BatchNorm2d(channels) if normalized else nn.Identity()
             return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), norm)
 
         self.stem = nn.Conv2d(1, channels, 5, stride=2, padding=2)
@@ -642,8 +642,8 @@ def plot_gradient_norms(norms: Mapping[str, Sequence[float]], ax: Axes | None = 
     """
     with styled():
         ax = plt.subplots(figsize=(8, 4))[1] if ax is None else ax
-        for (name, values), colour, marker in zip(norms.items(), COLOURS, "os^D", strict=False):
-            ax.plot(range(1, len(values) + 1), values, color=colour, marker=marker, label=name)
+        for (name, values), color, marker in zip(norms.items(), COLORS, "os^D", strict=False):
+            ax.plot(range(1, len(values) + 1), values, color=color, marker=marker, label=name)
         longest = max(map(len, norms.values()))
         ax.set_yscale("log")
         ax.set_xticks([1, *range(5, longest + 1, 5)])
@@ -665,11 +665,11 @@ def plot_race(laps: Sequence[Lap], ax: Axes | None = None) -> Axes:
     families = list(dict.fromkeys(lap.family for lap in laps))
     with styled():
         ax = plt.subplots(figsize=(8, 0.8 + 0.6 * len(families)))[1] if ax is None else ax
-        for row, (family, colour) in enumerate(zip(families, COLOURS, strict=False)):
+        for row, (family, color) in enumerate(zip(families, COLORS, strict=False)):
             values = [100 * lap.result.accuracy for lap in laps if lap.family == family]
             heights = row + np.linspace(-0.2, 0.2, len(values))  # so that no dot hides another
-            ax.plot(values, heights, "o", color=colour, ms=8)
-            ax.vlines(np.mean(values), row - 0.3, row + 0.3, color=colour, linewidth=3)
+            ax.plot(values, heights, "o", color=color, ms=8)
+            ax.vlines(np.mean(values), row - 0.3, row + 0.3, color=color, linewidth=3)
         ax.set_yticks(range(len(families)), families)
         ax.set(ylim=(len(families) - 0.5, -0.5), xlabel="accuracy on the validation digits (%)")
     return ax

@@ -18,7 +18,7 @@ from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
 from cnnlab.lessons.transposed import TransposedConvolution, conv_size, transposed_convolution
-from cnnlab.plotting import COLOURS, styled
+from cnnlab.plotting import COLORS, styled
 
 __all__ = [
     "GUIDE",
@@ -37,7 +37,7 @@ GAP = 0.55  # inches between grids, for the symbol
 
 
 class Kind(IntEnum):
-    """What a cell is, where its colour says so instead of its value."""
+    """What a cell is, where its color says so instead of its value."""
 
     INPUT = 0
     INSERTED_ZERO = 1
@@ -57,10 +57,10 @@ class Kind(IntEnum):
         return self.name.lower().replace("_", " ")
 
     @property
-    def colour(self) -> np.ndarray:
+    def color(self) -> np.ndarray:
         """A light tint, on which black numbers can be read: RGB in [0, 1]."""
         number, share = ((0, 0.4), (5, 0.45), (6, 0.12), (2, 0.4), (3, 0.45))[self]
-        return _tint(COLOURS[number], np.array(share))
+        return _tint(COLORS[number], np.array(share))
 
 
 class Grid(NamedTuple):
@@ -93,7 +93,7 @@ def plot_grid(
     title : str
         Above the matrix.
     kinds : Tensor, optional
-        Shape (H, W): a :class:`Kind` for each cell, which then chooses its colour.
+        Shape (H, W): a :class:`Kind` for each cell, which then chooses its color.
     marked : Tensor, optional
         Shape (H, W), bool: cells with a thick frame.
     decimals : int, optional
@@ -138,7 +138,7 @@ def plot_grids(
     width : float
         Largest width of the figure in inches.
     legend : bool
-        Explain the colours of the kinds below the matrices.
+        Explain the colors of the kinds below the matrices.
     ax : Axes, optional
         Where to draw.
 
@@ -169,7 +169,7 @@ def plot_grids(
             _draw(ax, item, (left, y), limit, decimals, numbers and cell > 0.2)
         coded = [item.kinds for item in items if item.kinds is not None]
         kinds = sorted({Kind(kind) for each in coded for kind in each.unique().tolist()})
-        patches = [Patch(facecolor=k.colour, edgecolor="grey", label=k.label) for k in kinds]
+        patches = [Patch(facecolor=k.color, edgecolor="gray", label=k.label) for k in kinds]
         if legend and len(patches) > 1:
             ax.legend(handles=patches, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=5)
         ax.set(xlim=(-0.1, size[0] + 0.1), ylim=(size[1] + 0.1, -0.1), aspect="equal")
@@ -225,34 +225,34 @@ def _draw(
     if grid.kinds is None:
         share = 0.75 * np.abs(np.nan_to_num(values)) / limit
         positive = (values >= 0)[..., None]
-        colours = np.where(positive, _tint(COLOURS[0], share), _tint(COLOURS[1], share))
+        colors = np.where(positive, _tint(COLORS[0], share), _tint(COLORS[1], share))
     else:
-        colours = np.array([[Kind(kind).colour for kind in row] for row in grid.kinds.tolist()])
+        colors = np.array([[Kind(kind).color for kind in row] for row in grid.kinds.tolist()])
     box = (left, left + width, top + height, top)
-    ax.imshow(colours, extent=box, interpolation="nearest", aspect="equal")
+    ax.imshow(colors, extent=box, interpolation="nearest", aspect="equal")
     if numbers or grid.kinds is not None:
-        ax.hlines(np.arange(height + 1) + top, left, left + width, color="grey", lw=0.8)
-        ax.vlines(np.arange(width + 1) + left, top, top + height, color="grey", lw=0.8)
+        ax.hlines(np.arange(height + 1) + top, left, left + width, color="gray", lw=0.8)
+        ax.vlines(np.arange(width + 1) + left, top, top + height, color="gray", lw=0.8)
     else:
-        ax.add_patch(Rectangle(corner, width, height, fill=False, ec="grey", lw=0.8))
+        ax.add_patch(Rectangle(corner, width, height, fill=False, ec="gray", lw=0.8))
     whole = np.allclose(values, values.round(), atol=1e-6, equal_nan=True)
     digits = decimals if decimals is not None else 0 if whole else 2
     for (row, column), value in np.ndenumerate(values):
         if numbers and not np.isnan(value):
-            dark = colours[row, column] @ (0.299, 0.587, 0.114) < 0.5
+            dark = colors[row, column] @ (0.299, 0.587, 0.114) < 0.5
             place = (left + column + 0.5, top + row + 0.5)
             text = f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
-            colour = "white" if dark else "black"
-            ax.text(*place, text, ha="center", va="center", color=colour, size=11)
+            color = "white" if dark else "black"
+            ax.text(*place, text, ha="center", va="center", color=color, size=11)
     for row, column in [] if grid.marked is None else grid.marked.nonzero().tolist():
         frame = (left + column + 0.06, top + row + 0.06)
         ax.add_patch(Rectangle(frame, 0.88, 0.88, fill=False, ec="black", lw=2))
     ax.text(left + width / 2, top - 0.12, grid.title, ha="center", va="bottom", size=12)
 
 
-def _tint(colour: str, share: np.ndarray) -> np.ndarray:
-    """Mix a share of a colour into white: (…) -> (…, 3)."""
-    return 1 - share[..., None] * (1 - np.array(to_rgb(colour)))
+def _tint(color: str, share: np.ndarray) -> np.ndarray:
+    """Mix a share of a color into white: (…) -> (…, 3)."""
+    return 1 - share[..., None] * (1 - np.array(to_rgb(color)))
 
 
 class Setting(NamedTuple):
@@ -380,7 +380,7 @@ def plot_arithmetic(settings: Mapping[str, Setting] = GUIDE, columns: int = 4) -
             for kind in Kind
             if kind != Kind.KERNEL and (stretched or kind != Kind.INSERTED_ZERO)
         ]
-        patches = [Patch(facecolor=k.colour, edgecolor="grey", label=k.label) for k in kinds]
+        patches = [Patch(facecolor=k.color, edgecolor="gray", label=k.label) for k in kinds]
         figure.legend(handles=patches, loc="outside lower center", ncols=4)
     return axes
 

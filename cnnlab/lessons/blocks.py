@@ -20,7 +20,7 @@ __all__ = [
     "SqueezeExcite",
     "auxiliary_head",
     "conv",
-    "factorised",
+    "factorized",
     "overlapping_pool",
     "separable",
     "small_kernels",
@@ -31,7 +31,7 @@ def conv(
     in_channels: int, out_channels: int, kernel: int | tuple[int, int] = 3, *,
     stride: int = 1, groups: int = 1,
 ) -> nn.Sequential:  # fmt: skip
-    """Convolution that keeps the size, batch normalisation, ReLU: the unit of all that follows.
+    """Convolution that keeps the size, batch normalization, ReLU: the unit of all that follows.
 
     Examples
     --------
@@ -48,7 +48,7 @@ def conv(
 
 
 def overlapping_pool() -> nn.MaxPool2d:
-    """Pool 3×3 windows that are 2 apart, so that neighbours overlap.
+    """Pool 3×3 windows that are 2 apart, so that neighbors overlap.
 
     Source: Krizhevsky, Sutskever and Hinton (2012), *NIPS*, section 3.4.
 
@@ -103,14 +103,14 @@ class Inception(nn.Module):
         return torch.cat([self.one(x), self.three(x), self.five(x), self.pool(x)], dim=1)
 
 
-def factorised(in_channels: int, out_channels: int, kernel: int = 7) -> nn.Sequential:
+def factorized(in_channels: int, out_channels: int, kernel: int = 7) -> nn.Sequential:
     """Replace a kernel of n×n by a row and a column.
 
     Source: Szegedy et al. (2016), *CVPR*, section 3.2 (Inception-v3).
 
     Examples
     --------
-    >>> factorised(8, 8)(torch.zeros(1, 8, 9, 9)).shape
+    >>> factorized(8, 8)(torch.zeros(1, 8, 9, 9)).shape
     torch.Size([1, 8, 9, 9])
     """
     row = conv(in_channels, out_channels, (1, kernel))

@@ -27,7 +27,7 @@ from torchvision import datasets
 from cnnlab.data.places import packaged
 from cnnlab.data.splits import Augment, ImageData, Split, divide, to_float
 from cnnlab.evaluation import Evaluation, evaluate
-from cnnlab.plotting import COLOURS, styled
+from cnnlab.plotting import COLORS, styled
 from cnnlab.training import fit
 
 __all__ = [
@@ -86,7 +86,7 @@ class DatasetCard:
     channels: int
     sizes: str
     bytes: int | None
-    licence: str
+    license: str
     source: str
     note: str
 
@@ -107,14 +107,14 @@ class DatasetCard:
         splits = {"train": self.train, "validation": self.val, "test": self.test}
         counts = [f"{number:,} {name}" for name, number in splits.items() if number]
         about = "about " if self.sizes == "varied" else ""
-        colour = "grey" if self.channels == 1 else "colour"
+        color = "gray" if self.channels == 1 else "color"
         lines = {
             "task": self.task,
             "images": " + ".join(counts) if counts[1:] else f"{self.train:,}, not split",
             "classes": f"{self.classes:,}",
-            "pixels": f"{about}{self.height} × {self.width}, {colour}",
+            "pixels": f"{about}{self.height} × {self.width}, {color}",
             "download": self.size,
-            "licence": self.licence,
+            "license": self.license,
             "source": self.source,
             "note": textwrap.fill(self.note, 76, subsequent_indent=" " * 12),
         }
@@ -132,7 +132,7 @@ def dataset_cards() -> dict[str, DatasetCard]:
     """
     with packaged("published", "datasets.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    texts = {"name", "task", "sizes", "licence", "source", "note"}
+    texts = {"name", "task", "sizes", "license", "source", "note"}
     cards: list[dict[str, Any]] = [
         {k: v if k in texts else int(v) if v else None for k, v in row.items()} for row in rows
     ]
@@ -163,19 +163,17 @@ def plot_datasets(cards: dict[str, DatasetCard], ax: Axes | None = None) -> Axes
         for exponent in range(8, 14):
             total = 10.0**exponent
             x = np.array([3e3, 1e8])
-            ax.plot(x, total / x, color="lightgrey", lw=1, zorder=0)
+            ax.plot(x, total / x, color="lightgray", lw=1, zorder=0)
             end = min(8e7, total / 240)  # where the line leaves the picture
-            ax.text(end, total / end, f"$10^{{{exponent}}}$ pixels", color="dimgrey", size=11,
+            ax.text(end, total / end, f"$10^{{{exponent}}}$ pixels", color="dimgray", size=11,
                     rotation=-27, rotation_mode="anchor", ha="right", va="bottom")  # fmt: skip
         for point, members in groups.items():
             only_classes = members[0].task == "classification"
-            ax.plot(*point, "o", color=COLOURS[0 if only_classes else 1], ms=10)
+            ax.plot(*point, "o", color=COLORS[0 if only_classes else 1], ms=10)
             names = ", ".join(card.name for card in members)
             ax.annotate(names, point, textcoords="offset points", **_placement(point, list(groups)))
-        for colour, task in zip(
-            COLOURS, ("classification", "also boxes or outlines"), strict=False
-        ):
-            ax.plot([], [], "o", color=colour, ms=10, label=task)
+        for color, task in zip(COLORS, ("classification", "also boxes or outlines"), strict=False):
+            ax.plot([], [], "o", color=color, ms=10, label=task)
         ax.legend(loc="upper left")
         ax.set(xscale="log", yscale="log", xlim=(3e3, 1e8), ylim=(2e2, 3e6))
         ax.set(xlabel="images", ylabel="pixels an image")
@@ -183,7 +181,7 @@ def plot_datasets(cards: dict[str, DatasetCard], ax: Axes | None = None) -> Axes
 
 
 def _placement(point: Point, points: list[Point]) -> dict[str, Any]:
-    """Say where a point's name has room: above it, or away from neighbours of about its size."""
+    """Say where a point's name has room: above it, or away from neighbors of about its size."""
     near = [
         other for other in points
         if other != point and all(0.5 < a / b < 2 for a, b in zip(point, other, strict=True))
@@ -311,12 +309,12 @@ def plot_errors(grid: CapacityGrid, ax: Axes | None = None) -> Axes:
     """Draw training and validation error of the narrowest and the widest network over the size."""
     with styled():
         ax = ax if ax is not None else plt.subplots(figsize=(9, 4))[1]
-        for colour, w in ((COLOURS[1], 0), (COLOURS[0], -1)):
+        for color, w in ((COLORS[1], 0), (COLORS[0], -1)):
             name = f"{grid.parameters[w]:,} parameters"
             train, val = (e[:, w].mean(dim=0) for e in (grid.train_error, grid.val_error))
-            ax.plot(grid.sizes, val, "o-", color=colour, lw=2, label=f"{name}, validation")
-            ax.plot(grid.sizes, train, "o:", color=colour, lw=2, label=f"{name}, training")
-            ax.fill_between(grid.sizes, train, val, color=colour, alpha=0.12, lw=0)
+            ax.plot(grid.sizes, val, "o-", color=color, lw=2, label=f"{name}, validation")
+            ax.plot(grid.sizes, train, "o:", color=color, lw=2, label=f"{name}, training")
+            ax.fill_between(grid.sizes, train, val, color=color, alpha=0.12, lw=0)
         ax.set_xscale("log")
         ax.set_xticks(grid.sizes, [f"{size:,}" for size in grid.sizes], minor=False)
         ax.set_xticks([], minor=True)
@@ -338,8 +336,8 @@ def plot_capacity(grid: CapacityGrid) -> np.ndarray:
             mean = errors.mean(dim=0).numpy()  # (W, N)
             ax.imshow(mean, cmap="Blues", vmin=0, vmax=limit, aspect="auto")
             for (row, column), value in np.ndenumerate(mean):
-                colour = "white" if value > 0.55 * limit else "black"
-                ax.text(column, row, f"{value:.1%}", ha="center", va="center", color=colour)
+                color = "white" if value > 0.55 * limit else "black"
+                ax.text(column, row, f"{value:.1%}", ha="center", va="center", color=color)
             ax.set_xticks(range(len(grid.sizes)), [f"{size:,}" for size in grid.sizes])
             ax.set_yticks(range(len(names)), names)
             ax.set(title=title, xlabel="training images")
@@ -350,7 +348,7 @@ def plot_capacity(grid: CapacityGrid) -> np.ndarray:
 
 
 def dhash(images: Tensor) -> Tensor:
-    """Describe pictures by 64 bits each: is a coarse pixel brighter than its left neighbour?
+    """Describe pictures by 64 bits each: is a coarse pixel brighter than its left neighbor?
 
     Copies that were brightened, rescaled or compressed keep nearly all of their bits. The idea
     of the difference hash: Krawetz (2013), "Kind of like that".
@@ -371,8 +369,8 @@ def dhash(images: Tensor) -> Tensor:
     >>> dhash(ramp).sum().item(), dhash(ramp.flip(-1)).sum().item()
     (64, 0)
     """
-    grey = images.float().mean(dim=1, keepdim=True)  # (N, 1, H, W)
-    coarse = F.adaptive_avg_pool2d(grey, (8, 9))  # (N, 1, 8, 9)
+    gray = images.float().mean(dim=1, keepdim=True)  # (N, 1, H, W)
+    coarse = F.adaptive_avg_pool2d(gray, (8, 9))  # (N, 1, 8, 9)
     return (coarse[..., 1:] > coarse[..., :-1]).flatten(1)  # (N, 64)
 
 
@@ -519,8 +517,8 @@ def plot_search(matches: Matches, source: Tensor, threshold: int, ax: Axes | Non
         bins = torch.arange(int(matches.distance.max()) + 2) - 0.5
         groups = [matches.distance[planted], matches.distance[~planted]]
         labels = ["planted duplicates", "new pictures"]
-        colours = [COLOURS[1], COLOURS[0]]
-        ax.hist(groups, bins.tolist(), stacked=True, label=labels, color=colours, ec="white")
+        colors = [COLORS[1], COLORS[0]]
+        ax.hist(groups, bins.tolist(), stacked=True, label=labels, color=colors, ec="white")
         ax.axvline(threshold + 0.5, color="black", ls=":", label="threshold")
         ax.set(xlabel="bits that differ from the closest training picture", ylabel="test pictures")
         ax.legend()

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from cnnlab.lessons.results import Result
-from cnnlab.plotting import COLOURS, styled
+from cnnlab.plotting import COLORS, styled
 
 __all__ = ["Question", "feedback", "plot_day", "quiz_form", "show_quiz"]
 
@@ -152,7 +152,7 @@ def plot_day(results: Sequence[Result], titles: Mapping[str, str]) -> Figure:
             ax.text(0.04, 0.88, f"{lesson} · {title}", weight="bold", fontsize=14, va="center")
             for i, result in enumerate(own):
                 y = 0.71 - 0.25 * i
-                ax.text(0.04, y, str(result), color=COLOURS[0], fontsize=13, va="center")
+                ax.text(0.04, y, str(result), color=COLORS[0], fontsize=13, va="center")
                 name = textwrap.shorten(result.name, 2 * WRAP, placeholder=" …")
                 ax.text(0.04, y - 0.115, name, fontsize=11, va="center")
     return figure

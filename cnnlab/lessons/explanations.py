@@ -22,7 +22,7 @@ __all__ = [
     "edges",
     "grad_cam",
     "high_frequency_share",
-    "maximise_activation",
+    "maximize_activation",
     "occlusion",
     "pointing_game",
     "rank_correlation",
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def saliency(model: nn.Module, X: Tensor, targets: Tensor | None = None) -> Tensor:
-    """Return how fast the class score changes with each pixel: the largest of the three colours.
+    """Return how fast the class score changes with each pixel: the largest of the three colors.
 
     Source: Simonyan, Vedaldi and Zisserman (2014), *ICLR Workshop*, section 3.
 
@@ -118,7 +118,7 @@ def grad_cam(
 def occlusion(
     model: nn.Module, X: Tensor, targets: Tensor | None = None, *, steps: int = 7
 ) -> Tensor:
-    """Cover a square at a time with the mean colour; the map is the loss of class score.
+    """Cover a square at a time with the mean color; the map is the loss of class score.
 
     Source: Zeiler and Fergus (2014), *ECCV*, section 4.2.
 
@@ -127,7 +127,7 @@ def occlusion(
     model, X, targets
         As everywhere here.
     steps : int
-        Positions along each side. The square is two steps wide, so that neighbours overlap.
+        Positions along each side. The square is two steps wide, so that neighbors overlap.
     """
     X, targets = _prepared(model, X, targets)
     height, width = X.shape[-2:]
@@ -138,7 +138,7 @@ def occlusion(
             covered = X.clone()
             top, bottom = (round((i + d) * height / steps) for d in (-0.5, 1.5))
             left, right = (round((j + d) * width / steps) for d in (-0.5, 1.5))
-            covered[..., max(top, 0) : bottom, max(left, 0) : right] = 0  # the mean colour
+            covered[..., max(top, 0) : bottom, max(left, 0) : right] = 0  # the mean color
             maps[:, i, j] = (before - _scores(model(covered), targets)).cpu()
     return F.interpolate(maps[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]
 
@@ -148,9 +148,9 @@ def edges(model: nn.Module, X: Tensor, targets: Tensor | None = None) -> Tensor:
 
     Looks like an explanation and is none: the control of Adebayo et al. (2018), *NeurIPS*.
     """
-    grey = F.pad(X.detach().cpu().mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-    right = grey[..., 1:-1, 2:] - grey[..., 1:-1, :-2]
-    down = grey[..., 2:, 1:-1] - grey[..., :-2, 1:-1]
+    gray = F.pad(X.detach().cpu().mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    right = gray[..., 1:-1, 2:] - gray[..., 1:-1, :-2]
+    down = gray[..., 2:, 1:-1] - gray[..., :-2, 1:-1]
     return torch.hypot(right, down)[:, 0]
 
 
@@ -181,7 +181,7 @@ def _gradient(model: nn.Module, X: Tensor, targets: Tensor) -> Tensor:
     return gradient
 
 
-def maximise_activation(
+def maximize_activation(
     model: nn.Module,
     layer: str,
     channels: Sequence[int],
@@ -234,7 +234,7 @@ def maximise_activation(
     Examples
     --------
     >>> from cnnlab import TinyResNet
-    >>> pictures, reached = maximise_activation(TinyResNet(), "layer1", [0, 5], size=32, steps=2)
+    >>> pictures, reached = maximize_activation(TinyResNet(), "layer1", [0, 5], size=32, steps=2)
     >>> pictures.shape, reached.shape
     (torch.Size([2, 3, 32, 32]), torch.Size([2]))
     """

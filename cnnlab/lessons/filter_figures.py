@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cnnlab.lessons.filters import KernelStatistics, rank_channels
-from cnnlab.plotting import COLOURS, plot_filters, show_images, styled
+from cnnlab.plotting import COLORS, plot_filters, show_images, styled
 
 __all__ = [
     "overlay", "plot_channel", "plot_correlations", "plot_embeddings", "plot_explanations",
@@ -23,7 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 _MEASURES = {
-    "colour": "share of energy in colour",
+    "color": "share of energy in color",
     "orientation": "share of energy in one direction",
     "frequency": "strongest wave (cycles a pixel)",
 }
@@ -52,12 +52,12 @@ def overlay(images: Tensor, maps: Tensor) -> Tensor:
     low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
     scaled = (maps - low) / (high - low).clamp(min=1e-12)
     heat = torch.from_numpy(plt.get_cmap("inferno")(scaled.numpy())[..., :3])  # (B, H, W, 3)
-    grey = images.float().mean(dim=1, keepdim=True) / 255
-    return 0.35 * grey + 0.65 * heat.permute(0, 3, 1, 2).float()
+    gray = images.float().mean(dim=1, keepdim=True) / 255
+    return 0.35 * gray + 0.65 * heat.permute(0, 3, 1, 2).float()
 
 
 def plot_kernel_sets(sets: Mapping[str, Tensor], columns: int = 8) -> np.ndarray:
-    """Draw sets of first-layer kernels (K, 3, k, k) side by side; grey is zero.
+    """Draw sets of first-layer kernels (K, 3, k, k) side by side; gray is zero.
 
     Returns
     -------
@@ -85,8 +85,8 @@ def plot_kernel_statistics(sets: Mapping[str, KernelStatistics]) -> np.ndarray:
                 values = getattr(statistics, field)
                 aside = torch.linspace(-0.25, 0.25, len(values))  # so that dots do not hide others
                 order = torch.randperm(len(values), generator=torch.Generator().manual_seed(0))
-                colour = COLOURS[row % len(COLOURS)]
-                ax.plot(values, row + aside[order], "o", color=colour, ms=5, alpha=0.6)
+                color = COLORS[row % len(COLORS)]
+                ax.plot(values, row + aside[order], "o", color=color, ms=5, alpha=0.6)
                 ax.plot([values.median()] * 2, [row - 0.4, row + 0.4], color="black", lw=2)
             ax.set(xlabel=label, xlim=(0, 0.72 if field == "frequency" else 1))
         axes[0].set_yticks(range(len(sets)), list(sets))
@@ -97,7 +97,7 @@ def plot_kernel_statistics(sets: Mapping[str, KernelStatistics]) -> np.ndarray:
 def plot_responses(
     picture: Tensor, kernels: Tensor, responses: Tensor, titles: Sequence[str]
 ) -> Axes:
-    """Draw a picture and some kernels, and below each kernel its response; grey is zero.
+    """Draw a picture and some kernels, and below each kernel its response; gray is zero.
 
     Parameters
     ----------
@@ -137,8 +137,8 @@ def plot_layers(maps: Mapping[str, Tensor], columns: int = 8) -> Axes:
     values = torch.cat(tiles)
     low, high = values.amin(dim=(1, 2), keepdim=True), values.amax(dim=(1, 2), keepdim=True)
     scaled = ((values - low) / (high - low).clamp(min=1e-12)).numpy()
-    coloured = torch.from_numpy(plt.get_cmap("viridis")(scaled)[..., :3])  # (N, 64, 64, 3)
-    return show_images(coloured.permute(0, 3, 1, 2), titles, columns=columns)
+    colored = torch.from_numpy(plt.get_cmap("viridis")(scaled)[..., :3])  # (N, 64, 64, 3)
+    return show_images(colored.permute(0, 3, 1, 2), titles, columns=columns)
 
 
 def plot_channel(image: Tensor, map: Tensor, patches: Tensor, title: str = "") -> Axes:
@@ -202,10 +202,8 @@ def plot_correlations(
         ax = ax or plt.subplots(figsize=(9, 3.8))[1]
         for number, (name, values) in enumerate(table.items()):
             marker = "os^Dv*P"[number % 7]
-            ax.plot(
-                range(len(steps)), values, marker + "-", color=COLOURS[number], ms=8, label=name
-            )
-        ax.axhline(0, color="grey", lw=1)
+            ax.plot(range(len(steps)), values, marker + "-", color=COLORS[number], ms=8, label=name)
+        ax.axhline(0, color="gray", lw=1)
         ax.set_xticks(range(len(steps)), list(steps))
         ax.set(
             xlabel="layers whose weights were shuffled",
@@ -230,9 +228,9 @@ def plot_pointing(hits: Mapping[str, Tensor], ax: Axes | None = None) -> Axes:
         ax = ax or plt.subplots(figsize=(9, 1 + 0.5 * len(hits)))[1]
         for row, hit in enumerate(hits.values()):
             interval = binomtest(int(hit.sum()), len(hit)).proportion_ci(method="wilson")
-            colour = COLOURS[row % len(COLOURS)]
-            ax.plot([interval.low, interval.high], [row, row], color=colour, lw=3)
-            ax.plot(hit.double().mean(), row, "o", color=colour, ms=9)
+            color = COLORS[row % len(COLORS)]
+            ax.plot([interval.low, interval.high], [row, row], color=color, lw=3)
+            ax.plot(hit.double().mean(), row, "o", color=color, ms=9)
             ax.text(interval.high + 0.01, row, f"{hit.double().mean():.0%}", va="center")
         ax.set_yticks(range(len(hits)), list(hits))
         ax.set(xlabel="share of pictures in which the highest point lies on the insect")
@@ -244,7 +242,7 @@ def plot_pointing(hits: Mapping[str, Tensor], ax: Axes | None = None) -> Axes:
 def plot_embeddings(
     panels: Mapping[str, Any], labels: Tensor, classes: Sequence[str]
 ) -> np.ndarray:
-    """Draw points (N, 2) of several feature spaces side by side, coloured by class.
+    """Draw points (N, 2) of several feature spaces side by side, colored by class.
 
     Returns
     -------
@@ -257,7 +255,7 @@ def plot_embeddings(
             for number, label in enumerate(classes):
                 own = np.asarray(points)[(labels == number).numpy()]
                 ax.plot(
-                    *own.T, "os^Dv"[number % 5], color=COLOURS[number], ms=5, alpha=0.7, label=label
+                    *own.T, "os^Dv"[number % 5], color=COLORS[number], ms=5, alpha=0.7, label=label
                 )
             ax.set(title=name, xticks=[], yticks=[], xlabel="first axis", ylabel="second axis")
         axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5), handletextpad=0.1)
@@ -268,7 +266,7 @@ def plot_movement(moved: Mapping[str, float], ax: Axes | None = None) -> Axes:
     """Draw how far the filters of each convolution moved, the first layer at the top."""
     with styled():
         ax = ax or plt.subplots(figsize=(9, 0.8 + 0.3 * len(moved)))[1]
-        ax.barh(range(len(moved)), list(moved.values()), color=COLOURS[0], height=0.7)
+        ax.barh(range(len(moved)), list(moved.values()), color=COLORS[0], height=0.7)
         ax.set_yticks(range(len(moved)), list(moved), fontsize=11)
         ax.invert_yaxis()
         ax.set_xlabel("distance moved, as a share of the filters' length")

@@ -28,7 +28,7 @@ __all__ = [
     "kernel_responses",
     "kernel_statistics",
     "movement",
-    "neighbour_agreement",
+    "neighbor_agreement",
     "rank_channels",
     "recording",
     "sample_photographs",
@@ -63,7 +63,7 @@ def first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d]:
 def stages(model: nn.Module) -> list[str]:
     """Return the layers worth looking at: where each block of convolutions ends, in order.
 
-    A lone convolution is followed to its normalisation and activation. So the same code finds
+    A lone convolution is followed to its normalization and activation. So the same code finds
     the stages of a residual network and the ReLUs of AlexNet.
 
     Examples
@@ -191,23 +191,23 @@ class KernelStatistics(NamedTuple):
 
     Attributes
     ----------
-    colour : share of the energy that is not grey, from 0 to 1
+    color : share of the energy that is not gray, from 0 to 1
     orientation : share of the spectral energy within 22.5° of the strongest wave, from 0 to 1
     angle : direction in which the strongest wave runs, 0 ≤ angle < 180 degrees, 90 is down
     frequency : of the strongest wave, in cycles a pixel, from 0 to 0.71
     """
 
-    colour: Tensor
+    color: Tensor
     orientation: Tensor
     angle: Tensor
     frequency: Tensor
 
 
 def kernel_statistics(weight: Tensor) -> KernelStatistics:
-    """Measure colour, orientation and frequency of the kernels of a first layer.
+    """Measure color, orientation and frequency of the kernels of a first layer.
 
     Energy is the sum of squares; by Parseval's theorem it is the same in the spectrum. The mean
-    of each colour channel is taken out before the spectrum: it has no direction.
+    of each color channel is taken out before the spectrum: it has no direction.
 
     Parameters
     ----------
@@ -221,8 +221,8 @@ def kernel_statistics(weight: Tensor) -> KernelStatistics:
     [0.0, 0.87, 0.0, 0.25]
     """
     kernels = weight.detach().cpu().double()
-    grey = kernels.mean(dim=1, keepdim=True).expand_as(kernels)
-    colour = 1 - grey.square().sum(dim=(1, 2, 3)) / kernels.square().sum(dim=(1, 2, 3))
+    gray = kernels.mean(dim=1, keepdim=True).expand_as(kernels)
+    color = 1 - gray.square().sum(dim=(1, 2, 3)) / kernels.square().sum(dim=(1, 2, 3))
     waves = kernels - kernels.mean(dim=(2, 3), keepdim=True)
     spectrum = torch.fft.fft2(waves, s=(_SPECTRUM, _SPECTRUM))
     energy = spectrum.abs().square().sum(dim=1).flatten(1)  # (K, 32·32)
@@ -234,21 +234,21 @@ def kernel_statistics(weight: Tensor) -> KernelStatistics:
     near = torch.minimum(apart, 180 - apart) <= 22.5
     orientation = (energy * near).sum(dim=1) / energy.sum(dim=1)
     frequency = torch.hypot(fy, fx)[strongest]
-    return KernelStatistics(colour, orientation, angles[strongest], frequency)
+    return KernelStatistics(color, orientation, angles[strongest], frequency)
 
 
 def telling_kernels(statistics: KernelStatistics) -> list[int]:
-    """Return the clearest grey wave that runs down, the one to the side, and the two most coloured.
+    """Return the clearest gray wave that runs down, the one to the side, and the two most colored.
 
     Examples
     --------
     >>> len(telling_kernels(kernel_statistics(torch.randn(16, 3, 7, 7))))
     4
     """
-    clear = statistics.orientation * (1 - statistics.colour)
+    clear = statistics.orientation * (1 - statistics.color)
     down = (statistics.angle - 90).abs() < 45
     waves = [(clear * down).argmax(), (clear * ~down).argmax()]
-    return [int(i) for i in (*waves, *statistics.colour.topk(2).indices)]
+    return [int(i) for i in (*waves, *statistics.color.topk(2).indices)]
 
 
 def kernel_responses(convolution: nn.Conv2d, X: Tensor) -> Tensor:
@@ -484,8 +484,8 @@ def features_of(model: nn.Module, X: Tensor) -> Tensor:
     return torch.cat(received).flatten(1)
 
 
-def neighbour_agreement(features: Tensor, labels: Tensor, count: int = 5) -> float:
-    """Return the share of each picture's nearest neighbours that have its label.
+def neighbor_agreement(features: Tensor, labels: Tensor, count: int = 5) -> float:
+    """Return the share of each picture's nearest neighbors that have its label.
 
     Parameters
     ----------
@@ -494,17 +494,17 @@ def neighbour_agreement(features: Tensor, labels: Tensor, count: int = 5) -> flo
     labels : Tensor
         Shape (N,).
     count : int
-        Neighbours of each picture, which does not count as its own.
+        Neighbors of each picture, which does not count as its own.
 
     Examples
     --------
     >>> features, labels = torch.tensor([[0.0], [1.0], [9.0], [8.0]]), torch.tensor([0, 0, 1, 1])
-    >>> neighbour_agreement(features, labels, count=1)
+    >>> neighbor_agreement(features, labels, count=1)
     1.0
     """
     apart = torch.cdist(features, features).fill_diagonal_(torch.inf)
-    neighbours = apart.topk(count, largest=False).indices  # (N, count)
-    return (labels[neighbours] == labels[:, None]).double().mean().item()
+    neighbors = apart.topk(count, largest=False).indices  # (N, count)
+    return (labels[neighbors] == labels[:, None]).double().mean().item()
 
 
 def coherence(features: Tensor, directions: Tensor, count: int = 9) -> Tensor:
@@ -524,15 +524,15 @@ def coherence(features: Tensor, directions: Tensor, count: int = 9) -> Tensor:
     Returns
     -------
     Tensor
-        Mean cosine similarity of their centred features, shape (K,); about 0 for random pictures.
+        Mean cosine similarity of their centered features, shape (K,); about 0 for random pictures.
 
     Examples
     --------
     >>> coherence(torch.randn(50, 8), torch.eye(8)).shape
     torch.Size([8])
     """
-    centred = features - features.mean(dim=0)
-    unit = F.normalize(centred, dim=1)
-    top = (centred @ directions).topk(count, dim=0).indices.T  # (K, count)
+    centered = features - features.mean(dim=0)
+    unit = F.normalize(centered, dim=1)
+    top = (centered @ directions).topk(count, dim=0).indices.T  # (K, count)
     alike = unit[top] @ unit[top].mT  # (K, count, count)
     return (alike.sum(dim=(1, 2)) - count) / (count * (count - 1))  # without self-similarity

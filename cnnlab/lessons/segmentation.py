@@ -22,7 +22,7 @@ from torchvision.utils import draw_segmentation_masks
 
 from cnnlab.data.splits import to_float
 from cnnlab.evaluation import cross_entropy
-from cnnlab.plotting import COLOURS, show_images, styled
+from cnnlab.plotting import COLORS, show_images, styled
 
 if TYPE_CHECKING:
     from cnnlab.models.unet import UNet
@@ -230,11 +230,11 @@ def _votes(model: UNet, X: Tensor, views: int) -> Tensor:
     return votes
 
 
-HIT, FALSE_ALARM, MISSED = COLOURS[2], COLOURS[1], COLOURS[0]
+HIT, FALSE_ALARM, MISSED = COLORS[2], COLORS[1], COLORS[0]
 
 
 def overlay(images: Tensor, predictions: Tensor, targets: Tensor, alpha: float = 0.65) -> Tensor:
-    """Colour what was found (green), what is no object (orange), and what was missed (blue).
+    """Color what was found (green), what is no object (orange), and what was missed (blue).
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ def overlay(images: Tensor, predictions: Tensor, targets: Tensor, alpha: float =
     predictions, targets : Tensor
         Masks (N, H, W).
     alpha : float
-        How much the colours cover.
+        How much the colors cover.
 
     Returns
     -------
@@ -252,9 +252,9 @@ def overlay(images: Tensor, predictions: Tensor, targets: Tensor, alpha: float =
     """
     said, true = predictions.bool(), targets.bool()
     parts = torch.stack([said & true, said & ~true, ~said & true], dim=1)  # (N, 3, H, W)
-    colours = [HIT, FALSE_ALARM, MISSED]
+    colors = [HIT, FALSE_ALARM, MISSED]
     drawn = [
-        draw_segmentation_masks(image, part, alpha, colours)
+        draw_segmentation_masks(image, part, alpha, colors)
         for image, part in zip(images, parts, strict=True)
     ]
     return torch.stack(drawn)
@@ -281,7 +281,7 @@ def plot_masks(
     drawn = overlay(images, predictions, targets)
     ax = show_images(drawn, titles, columns=columns, width=width, ax=ax)
     names = {"found": HIT, "false alarm": FALSE_ALARM, "missed": MISSED}
-    patches = [Patch(color=colour, label=name) for name, colour in names.items()]
+    patches = [Patch(color=color, label=name) for name, color in names.items()]
     with styled():
         ax.legend(handles=patches, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3)
     return ax
@@ -311,8 +311,8 @@ def plot_scores(
         ax = ax or plt.subplots(figsize=(9, 0.9 + 0.5 * len(scores)))[1]
         for row, values in enumerate(scores.values()):
             mean = sum(values) / len(values)
-            ax.plot([min(values), max(values)], [row, row], color=COLOURS[4], lw=8, alpha=0.5)
-            ax.plot(values, [row] * len(values), "o", color=COLOURS[0], ms=6)
+            ax.plot([min(values), max(values)], [row, row], color=COLORS[4], lw=8, alpha=0.5)
+            ax.plot(values, [row] * len(values), "o", color=COLORS[0], ms=6)
             ax.text(max(values), row, f"   {mean:.3f}", va="center")
         ax.set_yticks(range(len(scores)), list(scores))
         ax.set(xlabel=xlabel, ylim=(len(scores) - 0.5, -0.5))

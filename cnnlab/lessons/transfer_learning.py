@@ -20,7 +20,7 @@ from cnnlab.data.datasets import ImageData
 from cnnlab.data.splits import Split, divide, to_float
 from cnnlab.evaluation import Evaluation, evaluate, model_device
 from cnnlab.models.backbones import Backbone, find_head
-from cnnlab.plotting import COLOURS, styled
+from cnnlab.plotting import COLORS, styled
 from cnnlab.runtime import fast_dtype
 from cnnlab.training import train_epoch
 from cnnlab.transfer import replace_head
@@ -157,7 +157,7 @@ def learning_curve(
 
 
 def crossings(first: LearningCurve, second: LearningCurve) -> list[tuple[int, int]]:
-    """Return the pairs of neighbouring sizes between which the better of two curves changes.
+    """Return the pairs of neighboring sizes between which the better of two curves changes.
 
     Examples
     --------
@@ -201,10 +201,10 @@ def plot_learning_curves(
             x = places + 0.05 * (number - (len(curves) - 1) / 2)
             low, high = curve.interval()
             half = (high - low) / 2
-            colour = COLOURS[number % len(COLOURS)]
-            ax.errorbar(x, curve.mean, half, fmt="o-", color=colour, capsize=4, label=curve.name)
+            color = COLORS[number % len(COLORS)]
+            ax.errorbar(x, curve.mean, half, fmt="o-", color=color, capsize=4, label=curve.name)
         if baseline is not None:
-            ax.axhline(baseline, color="grey", ls=":", label=baseline_name)
+            ax.axhline(baseline, color="gray", ls=":", label=baseline_name)
         ax.set_xticks(places, labels or [str(size) for size in curves[0].sizes])
         ax.set(xlabel="training pictures a class", ylabel="validation accuracy")
         ax.yaxis.set_major_formatter("{x:.0%}")
@@ -272,7 +272,7 @@ def linear_probe(features: Split, strength: float = 0.01) -> nn.Linear:
     features : Split
         Vectors (N, F) with labels, such as ``extract_features(...).train``.
     strength : float
-        C of scikit-learn on standardised features: the smaller, the more cautious.
+        C of scikit-learn on standardized features: the smaller, the more cautious.
 
     Returns
     -------
@@ -300,7 +300,7 @@ def linear_probe(features: Split, strength: float = 0.01) -> nn.Linear:
     if num_classes == 2:  # scikit-learn gives one score, whose sign decides
         weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
     head = nn.Linear(X.shape[1], num_classes)
-    with torch.no_grad():  # the standardisation goes into the layer
+    with torch.no_grad():  # the standardization goes into the layer
         head.weight.copy_(weight / std)
         head.bias.copy_(bias - weight @ (mean / std))
     return head
@@ -423,10 +423,10 @@ def fine_tune(
     Examples
     --------
     >>> import cnnlab
-    >>> data = cnnlab.draw_few(cnnlab.load_ants_and_bees("drawn", image_size=16), 5)
+    >>> data = draw_few(cnnlab.load_ants_and_bees("drawn", image_size=16), 5)
     Data: ... drawn ants and bees.
     >>> net = cnnlab.TinyResNet(num_classes=2)
-    >>> net = fine_tune(net, data, Normalise(), lr=0.001, head_lr=0.001, epochs=1)
+    >>> net = fine_tune(net, data, Normalize(), lr=0.001, head_lr=0.001, epochs=1)
     """
     name, head = find_head(model)
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
@@ -450,7 +450,7 @@ def probe_accuracy(features: ImageData, per_class: int, seed: int = 0) -> float:
 
     Examples
     --------
-    >>> from cnnlab import Split
+    >>> from cnnlab.data.splits import Split
     >>> numbers = Split(torch.arange(-20.0, 20)[:, None], (torch.arange(40) > 19).long())
     >>> features = ImageData(numbers, numbers, numbers, ["below 0", "0 or more"], "numbers")
     >>> probe_accuracy(features, per_class=10) > 0.8

@@ -73,7 +73,7 @@ class TransposedConvolution:
 
     @property
     def zeros_inserted(self) -> int | Pair:
-        """Zeros between neighbours, z = s - 1: a pair where rows and columns differ."""
+        """Zeros between neighbors, z = s - 1: a pair where rows and columns differ."""
         return _one_if_equal((self.stride[0] - 1, self.stride[1] - 1))
 
     @property
@@ -411,11 +411,11 @@ def phase_energy(output: Tensor, scale: int | Pair, margin: int = 0) -> float:
 
 
 def icnr_(
-    weight: Tensor, scale: int, initialise: Callable[[Tensor], Tensor] = nn.init.kaiming_normal_
+    weight: Tensor, scale: int, initialize: Callable[[Tensor], Tensor] = nn.init.kaiming_normal_
 ) -> Tensor:
     """Start a convolution before ``nn.PixelShuffle(scale)`` so that all phases are the same.
 
-    "Initialised to convolution, nearest-neighbour resize" (Aitken et al. 2017): the scale² kernels
+    "Initialized to convolution, nearest-neighbor resize" (Aitken et al. 2017): the scale² kernels
     whose outputs become one block of pixels are copies of one kernel.
 
     Parameters
@@ -424,7 +424,7 @@ def icnr_(
         Shape (C_out·scale², C_in, k, k); changed in place, and returned.
     scale : int
         The upscale factor of the pixel shuffle.
-    initialise : callable
+    initialize : callable
         Fills a tensor in place: how each of the kernels begins.
 
     Raises
@@ -441,5 +441,5 @@ def icnr_(
     if len(weight) % scale**2:
         raise ValueError(f"{len(weight)} kernels cannot be shared out to {scale}² phases")
     with torch.no_grad():
-        kernels = initialise(weight.new_empty(len(weight) // scale**2, *weight.shape[1:]))
+        kernels = initialize(weight.new_empty(len(weight) // scale**2, *weight.shape[1:]))
         return weight.copy_(kernels.repeat_interleave(scale**2, dim=0))

@@ -18,7 +18,7 @@ from cnnlab.models.small import TinyResNet
 
 __all__ = [
     "Backbone",
-    "Normalise",
+    "Normalize",
     "WeightsError",
     "fetch_weights",
     "find_head",
@@ -43,12 +43,12 @@ class WeightsError(RuntimeError):
     """Weights that are missing, cut short or altered."""
 
 
-class Normalise(nn.Module):
+class Normalize(nn.Module):
     """Turn a batch of pictures into what a pretrained network was trained on.
 
     Examples
     --------
-    >>> Normalise()(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))[0, :, 0, 0]
+    >>> Normalize()(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))[0, :, 0, 0]
     tensor([-2.1179, -2.0357, -1.8044])
     """
 
@@ -188,7 +188,7 @@ def _load_torchvision(name: str, patience: Patience = PATIENT) -> Backbone:
     recipe = weights.transforms()
     return Backbone(
         model=model.eval(),
-        preprocess=Normalise(recipe.mean, recipe.std),
+        preprocess=Normalize(recipe.mean, recipe.std),
         categories=weights.meta["categories"],
         source=f"{name}, trained on ImageNet (torchvision {weights.name})",
         num_features=_inputs_of(find_head(model)[1]),
@@ -204,7 +204,7 @@ def _load_tiny() -> Backbone:
     model.load_state_dict(state)
     return Backbone(
         model=model.eval(),
-        preprocess=Normalise(),
+        preprocess=Normalize(),
         categories=categories,
         source=f"{TINY_RESNET}, trained on {card['data']}",
         num_features=model.fc.in_features,

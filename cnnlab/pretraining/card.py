@@ -25,7 +25,7 @@ from cnnlab.data.images import read_pictures
 from cnnlab.data.places import packaged
 from cnnlab.data.splits import Split
 from cnnlab.evaluation import Evaluation, evaluate
-from cnnlab.models.backbones import Normalise, find_head, load_backbone, read_weights
+from cnnlab.models.backbones import Normalize, find_head, load_backbone, read_weights
 from cnnlab.models.small import TinyResNet
 from cnnlab.plotting import plot_filters
 from cnnlab.pretraining.train import top_accuracy
@@ -52,7 +52,7 @@ def together(data: ImageData) -> ImageData:
 def _train(model: nn.Module, groups: list[dict], data: ImageData, epochs: int, seed: int) -> None:
     optimizer = torch.optim.AdamW(groups, lr=LR, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    loaders = data.loaders(BATCH_SIZE, transform=Normalise(), augment=augment, seed=seed)
+    loaders = data.loaders(BATCH_SIZE, transform=Normalize(), augment=augment, seed=seed)
     fit(model, loaders.train, epochs=epochs, optimizer=optimizer, scheduler=schedule)
 
 
@@ -99,7 +99,7 @@ def measure(source: str, seeds: Sequence[int]) -> dict[str, list[Evaluation]]:
         data = together(load_ants_and_bees(source, SIZE, seed=seed))
         start = frozen(data, seed)
         models = [from_scratch(data, seed), start, fine_tuned(start, data, seed)]
-        test = data.loaders(BATCH_SIZE, transform=Normalise()).test
+        test = data.loaders(BATCH_SIZE, transform=Normalize()).test
         for evaluations, model in zip(results.values(), models, strict=True):
             evaluations.append(evaluate(Mirrored(model), test))
     return results
@@ -145,7 +145,7 @@ def write_card(path: Path, source: str | Path, seeds: Sequence[int], sources: Se
         f"Trained on {card['data']} in {float(card['seconds']) / 60:.0f} minutes on two CPU cores, "
         f"finished on {card['date']}.",
         f"- **Settings:** {settings}\n- **Repeat it:** `{card['command']}`\n"
-        f"- **Licence:** {card['licence']}",
+        f"- **License:** {card['license']}",
         f"Top-1 {top['top1']:.2%} and top-5 {top['top5']:.2%} on the {len(pictures.labels):,} "
         "pictures of its `val` folder, on which nothing was tuned: the weights are those of the "
         "last epoch.",
@@ -154,7 +154,7 @@ def write_card(path: Path, source: str | Path, seeds: Sequence[int], sources: Se
         "fine-tuned network is the mean of its weights before and after (Wortsman et al. 2022); "
         "all are tested on pictures and their mirror images, averaged.",
         *(table(titles[name], measure(name, seeds)) for name in sources),
-        f"![The kernels of conv1: edges, blobs and colour opponents]({picture_of_filters(path)})",
+        f"![The kernels of conv1: edges, blobs and color opponents]({picture_of_filters(path)})",
         "This page was written by `python -m cnnlab.pretraining.card`.",
     ]
     text = "\n\n".join(parts) + "\n"

@@ -55,7 +55,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm over the batches of all processes (torch's SyncBatchNorm needs a GPU)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (B, C, H, W) by the mean and variance over every process's batch."""
+        """Normalize (B, C, H, W) by the mean and variance over every process's batch."""
         if not self.training:
             return super().forward(x)
         values = x.float()

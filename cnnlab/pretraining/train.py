@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 from cnnlab.data.augmentation import cut_views, draw_views
 from cnnlab.data.images import read_pictures
 from cnnlab.evaluation import model_device
-from cnnlab.models.backbones import Normalise, save_weights
+from cnnlab.models.backbones import Normalize, save_weights
 from cnnlab.models.small import TinyResNet
 from cnnlab.pretraining.distributed import place, process_group, share_batch_norm
 from cnnlab.runtime import fast_dtype, set_seed
@@ -107,7 +107,7 @@ class Run:
 
 
 def make_run(settings: Settings, num_classes: int) -> Run:
-    """Build model and optimiser for this process, under torchrun or alone."""
+    """Build model and optimizer for this process, under torchrun or alone."""
     rank, world, device = place()
     if settings.batch_size % world:
         raise ValueError(f"batch size {settings.batch_size} does not divide by {world} processes")
@@ -156,9 +156,9 @@ def train_one_epoch(run: Run, images: Tensor, labels: Tensor, epoch: int) -> flo
             group["lr"] = settings.learning_rate((epoch + step / steps) / settings.epochs)
         seed = (settings.seed * 1000 + epoch) * 100_000 + step
         generator = torch.Generator().manual_seed(seed)
-        views = draw_views(len(batch), generator, min_area=0.35, colour=0.3).share(share)
+        views = draw_views(len(batch), generator, min_area=0.35, color=0.3).share(share)
         x = cut_views(images[batch[share]], views, side).to(run.device)
-        x = Normalise()(x).contiguous(memory_format=torch.channels_last)
+        x = Normalize()(x).contiguous(memory_format=torch.channels_last)
         with autocast(run):
             logits = run.model(x)
         loss = F.cross_entropy(
@@ -184,7 +184,7 @@ def top_accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, 
     model.eval()
     hits = torch.zeros(best)
     for x, y in zip(images.split(500), labels.split(500), strict=True):
-        logits = model(Normalise()(x.to(device))).float().cpu()
+        logits = model(Normalize()(x.to(device))).float().cpu()
         ranked = logits.topk(min(best, logits.shape[1])).indices  # (B, 5), the likeliest first
         hits[: ranked.shape[1]] += (ranked == y[:, None]).sum(dim=0)
     top = hits.cumsum(0) / len(labels)
@@ -242,7 +242,7 @@ def export(run: Run, path: Path, classes: list[str], source: str) -> None:
         "seconds": f"{sum(record['seconds'] for record in run.history):.0f}",
         "date": time.strftime("%Y-%m-%d"),
         "command": repeating(run.settings, source),
-        "licence": "derived from ImageNet pictures: for teaching and research, not for products",
+        "license": "derived from ImageNet pictures: for teaching and research, not for products",
     }
     save_weights(run.bare_model, path, card)
     lines = [f"- {name}: {text}" for name, text in card.items() if name != "categories"]

@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 
 from cnnlab import __version__
 from cnnlab.data import storage
-from cnnlab.publish import catalogue
+from cnnlab.publish import catalog
 
 __all__ = ["CHECKS", "Finding", "examine"]
 
@@ -154,10 +154,10 @@ def check_data() -> Iterator[Finding]:
             text = f"{state}; without a network, a stand-in is used"
             yield Finding("note", name, text, f"cnnlab fetch {name}")
     files = sorted((storage.data_folder() / "weights").glob("*.pth"))
-    if catalogue.find_weights(catalogue.WEIGHTS) is None:
-        advice = f"cnnlab fetch {catalogue.WEIGHTS}"
+    if catalog.find_weights(catalog.WEIGHTS) is None:
+        advice = f"cnnlab fetch {catalog.WEIGHTS}"
         text = "not here; without a network, tiny_resnet is used"
-        yield Finding("note", catalogue.WEIGHTS, text, advice)
+        yield Finding("note", catalog.WEIGHTS, text, advice)
     if files:
         yield Finding("ok", "weights", ", ".join(file.name for file in files))
     embedded = [file.stem for file in storage.packaged("weights").glob("*.safetensors")]
@@ -259,8 +259,8 @@ def layout(finding: Finding, stream: TextIO) -> str:
         marks = {"ok": "+", "note": "!", "stop": "x", "advice": "->"}
     mark = marks[finding.level]
     if stream.isatty() and "NO_COLOR" not in os.environ:
-        colour = {"ok": 32, "note": 33, "stop": 31}[finding.level]
-        mark = f"\033[{colour}m{mark}\033[0m"
+        color = {"ok": 32, "note": 33, "stop": 31}[finding.level]
+        mark = f"\033[{color}m{mark}\033[0m"
     margin = " " * (NAME + 4)
     text = textwrap.fill(
         finding.text, LINE, initial_indent=margin, subsequent_indent=margin,

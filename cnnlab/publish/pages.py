@@ -28,7 +28,7 @@ TEMPLATE = """{% extends 'lab/index.html.j2' %}
 <script>{{ resources.mathjax }}</script>
 {% endif %}{% endblock %}
 {% block html_head_css %}<style>
-body.jp-Notebook { max-width: 64rem; margin: 0 auto; /* and colours of at least 4.5:1 */
+body.jp-Notebook { max-width: 64rem; margin: 0 auto; /* and colors of at least 4.5:1 */
   --jp-cell-prompt-not-active-opacity: 1; --jp-cell-prompt-not-active-font-color: #3c464f;
   --jp-cell-inprompt-font-color: #3c464f; --jp-cell-outprompt-font-color: #3c464f;
   --jp-mirror-editor-comment-color: #2f6b6b; --jp-mirror-editor-number-color: #007000;

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cnnlab.data import storage
-from cnnlab.publish import catalogue, running, site
+from cnnlab.publish import catalog, running, site
 from cnnlab.publish.doctor import CHECKS, GIGABYTE, Check, Finding
 
 __all__ = ["checks_for_class"]
@@ -40,7 +40,7 @@ def checks_for_class(notebooks: Sequence[Path], folder: Path) -> dict[str, Check
 def fetch() -> Iterator[Finding]:
     """Download what is not here yet; the reasons for a failure go to standard error."""
     os.environ.update(storage.absolute_environment())  # kernels start in the notebooks' folders
-    if catalogue.fetch_all(catalogue.everything()):
+    if catalog.fetch_all(catalog.everything()):
         yield Finding("ok", "fetched", "everything that the lessons can use")
     else:
         advice = "with another network, or with CNNLAB_MIRROR: cnnlab fetch --all"
@@ -75,7 +75,7 @@ def tomorrow(runs: list[running.Run], folder: Path) -> Iterator[Finding]:
     if runs and all(run.state == "ok" for run in runs):
         yield Finding("ok", "no network", "lessons, exercises, pages, slides: they ran without")
     here = {name: storage.find(name) for name in storage.RESOURCES}
-    here[catalogue.WEIGHTS] = catalogue.find_weights(catalogue.WEIGHTS)
+    here[catalog.WEIGHTS] = catalog.find_weights(catalog.WEIGHTS)
     for name, place in here.items():
         if place:
             yield Finding("ok", "no network", f"{name}: it is on this machine")

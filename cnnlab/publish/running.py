@@ -153,7 +153,7 @@ class Run:
 
 
 def traceback_of(notebook: Any) -> str:
-    """Return the traceback in the outputs of the cell that failed, without colours."""
+    """Return the traceback in the outputs of the cell that failed, without colors."""
     outputs = (output for cell in notebook.cells for output in cell.get("outputs", []))
     errors = [output for output in outputs if output.output_type == "error"]
     return strip_ansi("\n".join(errors[-1].traceback)) if errors else ""

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import torch
 
-from cnnlab.plotting import COLOURS, styled
+from cnnlab.plotting import COLORS, styled
 from cnnlab.runtime import fast_dtype
 
 FILE = Path(__file__).parents[2] / "build" / "benchmarks.json"
@@ -124,10 +124,10 @@ def draw(page: dict[str, Any], path: Path) -> None:
         ax = figure.subplots()
         for y, row in enumerate(rows):
             ends = sorted(row.better(value) for value in (min(row.values), max(row.values)))
-            colour, marker = (COLOURS[0], "o") if row.met else (COLOURS[1], "X")
-            ax.plot(ends, [y, y], color=colour, linewidth=2)
-            ax.plot(row.margin, y, marker, color=colour, markersize=9)
-        ax.axvline(1, color=COLOURS[-1], linewidth=1)
+            color, marker = (COLORS[0], "o") if row.met else (COLORS[1], "X")
+            ax.plot(ends, [y, y], color=color, linewidth=2)
+            ax.plot(row.margin, y, marker, color=color, markersize=9)
+        ax.axvline(1, color=COLORS[-1], linewidth=1)
         ax.set(xscale="log", ylim=(-0.6, len(rows) - 0.4))
         ax.xaxis.set_major_formatter("{x:g}×")
         ax.set(xlabel="better than its target by a factor of … (left of the line: missed)")

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 import cnnlab
 from cnnlab.data import datasets
 from cnnlab.lessons import filters
-from cnnlab.models.backbones import Backbone, Normalise
+from cnnlab.models.backbones import Backbone, Normalize
 from cnnlab.runtime import fast_dtype
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.usefixtures("one_thread")]
@@ -24,13 +24,13 @@ DTYPE = fast_dtype(torch.device("cpu")) or torch.float32
 
 def test_features_reach_sixty_per_cent_of_the_matmul_rate(report):
     model, size = torchvision.models.resnet18().eval(), 224
-    backbone = Backbone(model, Normalise(), [], "random weights", 512, size)
+    backbone = Backbone(model, Normalize(), [], "random weights", 512, size)
     pixels = torch.randint(256, (COUNT, 3, size, size), dtype=torch.uint8)
     labels, one = torch.arange(COUNT) % 2, torch.zeros(1, 3, size, size, dtype=torch.uint8)
     single = datasets.Split(one, torch.tensor([0]))
     data = cnnlab.ImageData(datasets.Split(pixels, labels), single, single, ["a", "b"], "noise")
     ours = cnnlab.extract_features(backbone, data).train.inputs[:8]
-    plain = filters.features_of(model, Normalise()(pixels[:8]))
+    plain = filters.features_of(model, Normalize()(pixels[:8]))
     assert F.cosine_similarity(ours, plain).min() > 0.999
 
     left, right = torch.randn(2, SIDE, SIDE).to(DTYPE)

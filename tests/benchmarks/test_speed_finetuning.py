@@ -21,7 +21,7 @@ import cnnlab
 from cnnlab.data.augmentation import cut_views, draw_views
 from cnnlab.data.splits import Loaders
 from cnnlab.lessons import transfer_learning
-from cnnlab.models.backbones import Normalise
+from cnnlab.models.backbones import Normalize
 from cnnlab.pretraining.card import together
 from cnnlab.runtime import fast_dtype
 
@@ -89,13 +89,13 @@ def in_memory(folder: Path, size: int) -> Loaders:
     data, edge = together(cnnlab.load_image_folder(folder, image_size=stored)), (stored - size) // 2
 
     def crop(images: Tensor, generator: torch.Generator) -> Tensor:
-        views = draw_views(len(images), generator, min_area=0.08, colour=0)
+        views = draw_views(len(images), generator, min_area=0.08, color=0)
         return cut_views(images, views, size)
 
     def prepare(images: Tensor) -> Tensor:
         if images.shape[-1] != size:
             images = images[..., edge : edge + size, edge : edge + size]
-        return Normalise()(images)
+        return Normalize()(images)
 
     return data.loaders(32, transform=prepare, augment=crop)
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 import cnnlab
 from cnnlab.data import datasets
 from cnnlab.lessons import filters, transfer_learning
-from cnnlab.models.backbones import Backbone, Normalise
+from cnnlab.models.backbones import Backbone, Normalize
 
 pytestmark = pytest.mark.benchmark
 
@@ -57,7 +57,7 @@ def test_frozen_transfer_is_forty_times_as_fast_and_as_accurate(pictures, report
 
 def test_frozen_transfer_at_224_pixels_is_forty_times_as_fast(pictures, report):
     size, model = 224, torchvision.models.resnet18(weights=None).eval()
-    backbone = Backbone(model, Normalise(), [], "random weights", 512, size)
+    backbone = Backbone(model, Normalize(), [], "random weights", 512, size)
     both_reach_the_same_features(backbone, pictures.folder, size)
     ours, one_epoch = timing.in_turn(
         lambda: transfer(pictures.folder, backbone, size),

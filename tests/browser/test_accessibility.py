@@ -45,7 +45,7 @@ def test_no_slide_has_a_serious_violation(browser: Any, executed: Callable[..., 
     browser.execute_script(
         "const style = document.head.appendChild(document.createElement('style'));"
         "style.textContent = '* { transition: none !important; animation: none !important }'"
-    )  # a colour half-way through a fade is nobody's choice
+    )  # a color half-way through a fade is nobody's choice
     for number in range(0, browser.execute_script("return Reveal.getTotalSlides()"), 2):
         browser.execute_script(
             "const {h, v} = Reveal.getIndices(Reveal.getSlides()[arguments[0]]);"

@@ -30,7 +30,7 @@ def test_crops_stay_inside_the_picture():
         assert (crops[:, row, row].abs() + crops[:, row, 2].abs()).max() <= 1 + 1e-6
 
 
-def test_the_whole_picture_with_plain_colours_is_the_picture():
+def test_the_whole_picture_with_plain_colors_is_the_picture():
     images = torch.rand(3, 3, 20, 20)
     whole = torch.eye(2, 3).expand(3, 2, 3)
     assert torch.allclose(cut_views(images, Views(whole, torch.ones(3, 3))), images, atol=1e-5)

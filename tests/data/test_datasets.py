@@ -56,17 +56,17 @@ def test_offline_ants_and_bees_are_drawn_and_say_so(
     )
 
 
-@pytest.mark.parametrize("behaviour", ["silence", "missing", "login", "trickle", "half"])
+@pytest.mark.parametrize("behavior", ["silence", "missing", "login", "trickle", "half"])
 def test_a_bad_network_does_not_stop_the_class(
     own_cache: Path,
     server: MisbehavingServer,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    behaviour: str,
+    behavior: str,
 ) -> None:
     monkeypatch.setattr(datasets, "HURRIED", QUICK)
     server.files = {"x.gz": bytes(3000)}
-    redirect(monkeypatch, server.url(behaviour, "x.gz"))
+    redirect(monkeypatch, server.url(behavior, "x.gz"))
     assert load_mnist().source == "digits"
     out = capsys.readouterr().out
     assert out.startswith("Data: scikit-learn's 1,797 handwritten digits (")

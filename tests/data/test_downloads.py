@@ -53,7 +53,7 @@ def test_a_busy_server_is_asked_again(server: MisbehavingServer, target: Path) -
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "reason", "requests"),
+    ("behavior", "reason", "requests"),
     [
         ("missing", "404", 1),
         ("forbidden", "403", 1),
@@ -70,11 +70,11 @@ def test_a_busy_server_is_asked_again(server: MisbehavingServer, target: Path) -
     ],
 )
 def test_a_bad_server_is_named_and_leaves_nothing(
-    server: MisbehavingServer, target: Path, behaviour: str, reason: str, requests: int | None
+    server: MisbehavingServer, target: Path, behavior: str, reason: str, requests: int | None
 ) -> None:
     started = time.monotonic()
     with pytest.raises(TransferError, match=reason):
-        bring(server.url(behaviour, "file.bin"), target)
+        bring(server.url(behavior, "file.bin"), target)
     assert time.monotonic() - started < 10
     assert requests in (None, len(server.asked))
     assert list(target.parent.iterdir()) == []
@@ -98,10 +98,10 @@ def test_gzip_is_unpacked_on_the_way(server: MisbehavingServer, target: Path) ->
     assert target.read_bytes() == BODY
 
 
-@pytest.mark.parametrize("behaviour", ["half_unannounced", "wrong"])
-def test_damaged_gzip_is_refused(server: MisbehavingServer, target: Path, behaviour: str) -> None:
+@pytest.mark.parametrize("behavior", ["half_unannounced", "wrong"])
+def test_damaged_gzip_is_refused(server: MisbehavingServer, target: Path, behavior: str) -> None:
     with pytest.raises(TransferError, match=r"gzip|not the right bytes"):
-        bring(server.url(behaviour, "file.bin.gz"), target)
+        bring(server.url(behavior, "file.bin.gz"), target)
     assert not target.exists()
 
 

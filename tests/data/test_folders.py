@@ -17,10 +17,10 @@ from cnnlab.data.datasets import Split
 from cnnlab.data.folders import write_image_folder
 
 
-def fill(folder: Path, count: int, colour: str = "red") -> None:
+def fill(folder: Path, count: int, color: str = "red") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(count):
-        Image.new("RGB", (20, 16), colour).save(folder / f"{i:03}.png")
+        Image.new("RGB", (20, 16), color).save(folder / f"{i:03}.png")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from cnnlab.data.splits import Split
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
 
-def centre(path: Path, size: int = 8) -> tuple[int, ...]:
+def center(path: Path, size: int = 8) -> tuple[int, ...]:
     return tuple(int(value) for value in read_image(path, size)[:, size // 2, size // 2])
 
 
@@ -59,7 +59,7 @@ def test_shrinking_averages(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "colour", "name", "expected"),
+    ("mode", "color", "name", "expected"),
     [
         ("L", 200, "a.png", (200, 200, 200)),
         ("1", 1, "a.png", WHITE),
@@ -77,22 +77,22 @@ def test_shrinking_averages(tmp_path: Path) -> None:
     ],
 )
 def test_every_mode_becomes_rgb(
-    tmp_path: Path, mode: str, colour: object, name: str, expected: tuple[int, ...]
+    tmp_path: Path, mode: str, color: object, name: str, expected: tuple[int, ...]
 ) -> None:
-    assert centre(saved(tmp_path, Image.new(mode, (16, 16), colour), name)) == expected
+    assert center(saved(tmp_path, Image.new(mode, (16, 16), color), name)) == expected
 
 
 def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
     magenta_and_yellow = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
-    red, green, blue = centre(saved(tmp_path, magenta_and_yellow, "a.jpg"))
+    red, green, blue = center(saved(tmp_path, magenta_and_yellow, "a.jpg"))
     assert red > 240 and green < 15 and blue < 15
 
 
 def test_a_palette_with_transparency_lies_on_white(tmp_path: Path) -> None:
     image = Image.new("P", (16, 16), 1)
     image.putpalette([0, 0, 0, 255, 0, 0])
-    assert centre(saved(tmp_path, image, transparency=1)) == WHITE
-    assert centre(saved(tmp_path, image, transparency=0)) == RED
+    assert center(saved(tmp_path, image, transparency=1)) == WHITE
+    assert center(saved(tmp_path, image, transparency=0)) == RED
 
 
 def test_exif_turns_the_picture_upright(tmp_path: Path) -> None:
@@ -106,13 +106,13 @@ def test_exif_turns_the_picture_upright(tmp_path: Path) -> None:
 
 def test_a_wrong_suffix_does_not_matter(tmp_path: Path) -> None:
     image = Image.new("RGB", (16, 16), RED)
-    assert centre(saved(tmp_path, image, "a.jpg", format="PNG")) == RED
+    assert center(saved(tmp_path, image, "a.jpg", format="PNG")) == RED
 
 
 def test_the_first_frame_of_an_animation(tmp_path: Path) -> None:
-    frames = [Image.new("RGB", (16, 16), colour) for colour in (RED, "blue")]
+    frames = [Image.new("RGB", (16, 16), color) for color in (RED, "blue")]
     path = saved(tmp_path, frames[0], "a.gif", save_all=True, append_images=frames[1:])
-    assert centre(path) == RED
+    assert center(path) == RED
 
 
 def test_a_large_jpeg_looks_the_same_as_decoded_in_full(tmp_path: Path) -> None:
@@ -153,8 +153,8 @@ def test_what_cannot_be_read_says_why(tmp_path: Path, content: bytes, reason: st
 
 @pytest.mark.filterwarnings("error")
 def test_many_are_read_in_order_without_the_unreadable(tmp_path: Path) -> None:
-    colours = [0, 50, 100, 150, 200]
-    paths = [saved(tmp_path, Image.new("L", (9, 9), c), f"{c}.png") for c in colours]
+    colors = [0, 50, 100, 150, 200]
+    paths = [saved(tmp_path, Image.new("L", (9, 9), c), f"{c}.png") for c in colors]
     paths[1].write_bytes(b"nonsense")
     paths[3].write_bytes(png_with_header(10_000, 10_000))  # above PIL's own warning
     pixels, kept, unreadable = read_images(paths, 4)

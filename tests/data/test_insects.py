@@ -96,7 +96,7 @@ def test_masks_are_more_than_hairlines_at_64_pixels() -> None:
     inner = masks[:, 1:-1, 1:-1].copy()
     for rows, columns in ((slice(2, None), slice(1, -1)), (slice(None, -2), slice(1, -1))):
         inner &= masks[:, rows, columns] & masks[:, columns, rows]
-    assert inner.sum() > 0.5 * masks.sum()  # most pixels have all four neighbours
+    assert inner.sum() > 0.5 * masks.sum()  # most pixels have all four neighbors
 
 
 @pytest.mark.parametrize("size", [32, 64, 112])
@@ -141,12 +141,12 @@ def small_cnn() -> nn.Sequential:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 2))
 
 
-def normalise(images: np.ndarray) -> torch.Tensor:
+def normalize(images: np.ndarray) -> torch.Tensor:
     return (torch.from_numpy(images).float() / 255 - 0.45) / 0.25
 
 
 def cnn_accuracy(train: Insects, test: Insects, epochs: int, seed: int) -> float:
-    X, y = normalise(train.images), torch.from_numpy(train.labels)
+    X, y = normalize(train.images), torch.from_numpy(train.labels)
     steps = len(X) // 32
     torch.manual_seed(seed)
     model = small_cnn()
@@ -162,7 +162,7 @@ def cnn_accuracy(train: Insects, test: Insects, epochs: int, seed: int) -> float
             schedule.step()
     model.eval()
     with torch.no_grad():
-        guesses = torch.cat([model(part).argmax(1) for part in normalise(test.images).split(200)])
+        guesses = torch.cat([model(part).argmax(1) for part in normalize(test.images).split(200)])
     return (guesses.numpy() == test.labels).mean().item()
 
 

@@ -111,7 +111,7 @@ def test_deeper_means_more_boxes_and_merging_means_fewer():
     counts = [len(trace(TinyResNet(), (3, 64, 64), depth=d).nodes) for d in (1, 2)]
     apart = trace(TinyResNet(), (3, 64, 64), depth=2, merge=False)
     assert counts[0] < counts[1] < len(apart.nodes)
-    assert {"normalisation", "activation"} <= {n.kind for n in apart.nodes.values()}
+    assert {"normalization", "activation"} <= {n.kind for n in apart.nodes.values()}
 
 
 def test_forward_functions_may_branch_loop_and_work_in_place():

@@ -303,14 +303,14 @@ def test_where_nothing_is_to_be_returned_none_is_fine(said: Callable) -> None:
 
     @exercise(
         hints=[], mistakes=lambda numbers: {"still there": 1}, cases=lambda generator: [([1],)],
-        normalise=lambda result, numbers: len(numbers),
+        normalize=lambda result, numbers: len(numbers),
     )  # fmt: skip
     def clear(numbers: list) -> None:
         numbers.clear()
 
     @exercise(
         hints=[], mistakes=lambda numbers: {"still there": 1}, cases=lambda generator: [([1],)],
-        normalise=lambda result, numbers: len(numbers),
+        normalize=lambda result, numbers: len(numbers),
     )  # fmt: skip
     def unannotated(numbers):
         numbers.clear()
@@ -345,7 +345,7 @@ def test_an_error_without_a_line_of_python_is_told_without_one(said: Callable) -
 def test_a_result_that_cannot_be_compared_is_shown(said: Callable) -> None:
     @exercise(
         hints=[], mistakes=lambda x: {"no": 0}, cases=lambda generator: [(1,)],
-        normalise=lambda result, x: float(result),
+        normalize=lambda result, x: float(result),
     )  # fmt: skip
     def number(x: int) -> float:
         return float(x)

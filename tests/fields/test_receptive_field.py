@@ -512,7 +512,7 @@ def test_writing_into_a_view_is_said_in_words():
 
 
 def test_writing_over_a_whole_tensor_moves_its_field():
-    """In place: the sum of a tensor and its neighbour is what all names of the tensor see."""
+    """In place: the sum of a tensor and its neighbor is what all names of the tensor see."""
     conv = nn.Conv2d(1, 1, 3, padding=1)
 
     class Adds(nn.Module):

@@ -169,13 +169,13 @@ def test_multiply_adds_of_a_layer_by_hand():
     assert count_macs(layers, (4, 8, 8)) == 8 * 36 * 9 * 2 + 8 * 36 * 10
 
 
-def test_no_size_without_a_source_and_the_rumour_is_no_number():
+def test_no_size_without_a_source_and_the_rumor_is_no_number():
     with packaged("published", "model_sizes.csv").open(encoding="utf-8", newline="") as file:
         records = list(csv.DictReader(file))
     assert all(record["source"] and record["year"] for record in records)
     assert {r["is_cnn"] for r in records} == {"yes", "no", "partly"}
     (unknown,) = (record for record in records if not record["parameters"])
-    assert unknown["name"] == "GPT-4" and "rumour" in unknown["note"]
+    assert unknown["name"] == "GPT-4" and "rumor" in unknown["note"]
 
 
 def texts_of(ax):
@@ -187,7 +187,7 @@ def test_the_picture_of_sizes_names_every_network_once_and_readably():
     ax = plot_parameters_over_years()
     texts = texts_of(ax)
     assert {"LeNet-5", "GPT-3", "CoAtNet-7"} <= set(texts) and "GPT-4" not in texts
-    assert any("rumour" in text for text in texts)
+    assert any("rumor" in text for text in texts)
     assert not [(a, b) for a, b in combinations(texts, 2) if texts[a].overlaps(texts[b])]
     assert ax.get_yscale() == "log" and ax.get_xlabel() and ax.get_ylabel()
     found = ax.findobj(matplotlib.text.Text)

@@ -79,7 +79,7 @@ def test_what_the_other_blocks_save() -> None:
     def macs(block: nn.Module, channels: int) -> int:
         return count_macs(block, (channels, 28, 28))
 
-    row_and_column = macs(blocks.factorised(32, 32), 32) / macs(blocks.conv(32, 32, 7), 32)
+    row_and_column = macs(blocks.factorized(32, 32), 32) / macs(blocks.conv(32, 32, 7), 32)
     assert row_and_column == pytest.approx(2 / 7)
     separable = macs(late_blocks.separable(96, 96), 96) / macs(blocks.conv(96, 96, 3), 96)
     assert separable == pytest.approx(1 / 9 + 1 / 96)  # Howard et al. (2017), section 3.1

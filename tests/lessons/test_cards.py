@@ -24,14 +24,14 @@ def test_the_ten_datasets_of_the_lesson_have_a_card():
 @every_card
 def test_every_card_names_its_source_with_a_year(card):
     assert re.search(r"\((19|20)\d\d\)", card.source)
-    assert card.licence and card.note and card.task
+    assert card.license and card.note and card.task
     assert 1998 <= card.year <= 2026
 
 
 @every_card
 def test_a_card_shows_all_that_was_asked_for(card):
     text = str(card)
-    for value in (card.name, f"{card.train:,}", f"{card.classes:,}", card.licence, card.source):
+    for value in (card.name, f"{card.train:,}", f"{card.classes:,}", card.license, card.source):
         assert value in text
     assert max(map(len, text.splitlines())) <= 90
 
@@ -51,7 +51,7 @@ def test_sizes_are_in_powers_of_ten():
 
 def test_a_size_that_varies_is_not_stated_as_exact():
     assert "about 256 × 256" in str(CARDS["ImageNet (full)"])
-    assert "pixels    32 × 32, colour" in str(CARDS["CIFAR-10"])
+    assert "pixels    32 × 32, color" in str(CARDS["CIFAR-10"])
 
 
 def test_cifar_cards_carry_the_shares_of_duplicates():

@@ -25,7 +25,7 @@ from cnnlab.lessons.field_figures import (
     plot_field_tree,
     trace,
 )
-from cnnlab.plotting import COLOURS
+from cnnlab.plotting import COLORS
 
 CHAINS = [
     [(3, 1, 1), (3, 2, 1), (3, 1, 2)],
@@ -73,7 +73,7 @@ def test_the_tree_holds_exactly_the_inputs_with_a_gradient(chain):
     assert x.grad[0, 0].nonzero()[:, 0].tolist() == trace([Step(*step) for step in chain], 1)[0]
 
 
-def test_every_input_is_drawn_in_the_colours_of_the_outputs_that_read_it():
+def test_every_input_is_drawn_in_the_colors_of_the_outputs_that_read_it():
     ax = plot_field_tree(CHAINS[0], inputs=22)
     halves = {}
     for line in ax.lines:
@@ -83,8 +83,8 @@ def test_every_input_is_drawn_in_the_colours_of_the_outputs_that_read_it():
                 halves[int(x)] = {to_hex(line.get_markerfacecolor()), to_hex(other)}
     trees = [trace([Step(*step) for step in CHAINS[0]], unit)[0] for unit in (1, 2)]
     for pixel in range(22):
-        owners = {COLOURS[i].lower() for i, tree in enumerate(trees) if pixel in tree}
-        drawn = halves[pixel] & {COLOURS[0].lower(), COLOURS[1].lower()}
+        owners = {COLORS[i].lower() for i, tree in enumerate(trees) if pixel in tree}
+        drawn = halves[pixel] & {COLORS[0].lower(), COLORS[1].lower()}
         assert drawn == owners, pixel
 
 
@@ -99,7 +99,7 @@ def test_the_bars_are_as_long_as_their_words_say():
         "layer 1 sees 3 px",
         "layer 2 sees 5 px",
         "layer 3 sees 13 px",
-        "its neighbour, 2 px further",
+        "its neighbor, 2 px further",
     ]
 
 

@@ -58,11 +58,11 @@ def test_the_number_stands_in_every_cell(values, decimals, expected):
     assert texts(ax)[:-1] == expected
 
 
-def test_numbers_can_be_read_on_their_colour():
+def test_numbers_can_be_read_on_their_color():
     ax = plot_grid(torch.arange(-8.0, 8).reshape(4, 4))
-    colours = ax.images[0].get_array().reshape(-1, 3)
-    for text, colour in zip(ax.texts, colours, strict=False):
-        luminance = np.where(colour <= 0.04, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    colors = ax.images[0].get_array().reshape(-1, 3)
+    for text, color in zip(ax.texts, colors, strict=False):
+        luminance = np.where(color <= 0.04, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
         light = luminance @ (0.2126, 0.7152, 0.0722)
         ink = 1.0 if text.get_color() == "white" else 0.0
         contrast = (max(light, ink) + 0.05) / (min(light, ink) + 0.05)
@@ -70,14 +70,14 @@ def test_numbers_can_be_read_on_their_colour():
     assert min(text.get_fontsize() for text in ax.texts) >= 11
 
 
-def test_the_kinds_choose_the_colour_and_are_explained():
+def test_the_kinds_choose_the_color_and_are_explained():
     kinds = torch.tensor([[Kind.INPUT, Kind.BORDER]])
     ax = plot_grids([("x", torch.zeros(1, 2), kinds)])
-    assert np.allclose(ax.images[0].get_array()[0, 1], Kind.BORDER.colour)
+    assert np.allclose(ax.images[0].get_array()[0, 1], Kind.BORDER.color)
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["input", "border"]
     assert plot_grids([("x", torch.zeros(1, 2), kinds)], legend=False).get_legend() is None
     assert plot_grid(torch.zeros(1, 2)).get_legend() is None
-    assert len({tuple(kind.colour) for kind in Kind}) == len(Kind)
+    assert len({tuple(kind.color) for kind in Kind}) == len(Kind)
 
 
 def test_marked_cells_get_a_frame():
@@ -159,7 +159,7 @@ def test_every_position_of_the_sliders_can_be_drawn():
         assert min(text.get_fontsize() for text in ax.texts) >= 11
 
 
-def colours_of(ax, number):
+def colors_of(ax, number):
     return ax.images[number].get_array()
 
 
@@ -177,9 +177,9 @@ def colours_of(ax, number):
 )
 def test_the_border_is_told_from_the_inserted_zeros(options, rows):
     view = transposed_convolution(torch.ones(2, 2), torch.ones(2, 2), **options)
-    got = colours_of(plot_recipe(view), 2)
+    got = colors_of(plot_recipe(view), 2)
     letters = {"i": Kind.INPUT, "z": Kind.INSERTED_ZERO, "b": Kind.BORDER}
-    expected = np.array([[letters[letter].colour for letter in row] for row in rows])
+    expected = np.array([[letters[letter].color for letter in row] for row in rows])
     assert np.allclose(got, expected)
 
 

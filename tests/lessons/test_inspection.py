@@ -9,7 +9,7 @@ from torchvision import models
 
 from cnnlab import TinyResNet, load_backbone
 from cnnlab.fields.exact import receptive_field
-from cnnlab.lessons.explanations import maximise_activation
+from cnnlab.lessons.explanations import maximize_activation
 from cnnlab.lessons.filters import (
     activations,
     cut_patches,
@@ -130,7 +130,7 @@ def test_the_lesson_runs_on_torchvisions_networks(name):
     peaks, fields = find_peaks(model, layers, [X]), receptive_field(model, (3, 64, 64))
     for layer in layers:
         assert top_patches(images, peaks[layer], fields[layer], 1).shape == (8, 3, 64, 64)
-    pictures, _ = maximise_activation(model, layers[-1], [0], steps=1)
+    pictures, _ = maximize_activation(model, layers[-1], [0], steps=1)
     assert pictures.shape == (1, 3, 64, 64)
     assert features_of(model, X[:2]).shape == (2, find_head(model)[1].in_features)
     assert not any(movement(model, model).values())

@@ -47,10 +47,10 @@ def test_kernels_and_their_measures_have_a_row_or_panel_for_each_set():
     sets = {"trained": torch.randn(12, 3, 7, 7), "random": torch.randn(12, 3, 7, 7)}
     assert [ax.get_title() for ax in plot_kernel_sets(sets)] == ["trained", "random"]
     measured = {name: kernel_statistics(weight) for name, weight in sets.items()}
-    colour, *_ = plot_kernel_statistics(measured)
-    assert [label.get_text() for label in colour.get_yticklabels()] == ["trained", "random"]
-    dots = colour.lines[0].get_xdata()
-    assert sorted(dots) == sorted(measured["trained"].colour.tolist())
+    color, *_ = plot_kernel_statistics(measured)
+    assert [label.get_text() for label in color.get_yticklabels()] == ["trained", "random"]
+    dots = color.lines[0].get_xdata()
+    assert sorted(dots) == sorted(measured["trained"].color.tolist())
 
 
 def test_each_kernel_stands_above_its_response():
@@ -80,7 +80,7 @@ def test_rows_of_explanations_are_pictures_and_columns_are_methods():
 def test_curves_dots_bars_and_panels_hold_the_numbers():
     ax = plot_correlations({"edges": [1, 1], "saliency": [1, 0.2]}, ["none", "all"])
     assert [list(line.get_ydata()) for line in ax.lines[:2]] == [[1, 1], [1, 0.2]]
-    ax = plot_pointing({"the centre": torch.tensor([True, False, True, True])})
+    ax = plot_pointing({"the center": torch.tensor([True, False, True, True])})
     assert texts(ax) == ["75%"]
     ax = plot_movement({"conv1": 0.01, "layer1": 0.02})
     assert [bar.get_width() for bar in ax.patches] == [0.01, 0.02] and ax.yaxis_inverted()

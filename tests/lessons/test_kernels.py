@@ -27,15 +27,15 @@ def test_angle_and_frequency_of_a_wave_are_found(degrees):
     apart = abs(found.angle.item() - degrees)
     assert min(apart, 180 - apart) < 10
     assert found.frequency.item() == pytest.approx(0.2, abs=0.04)
-    assert found.orientation.item() > 0.8 and found.colour.item() == pytest.approx(0, abs=1e-6)
+    assert found.orientation.item() > 0.8 and found.color.item() == pytest.approx(0, abs=1e-6)
 
 
-def test_a_red_kernel_is_two_thirds_colour_and_red_against_green_is_all_colour():
+def test_a_red_kernel_is_two_thirds_color_and_red_against_green_is_all_color():
     red, opponent = torch.zeros(2, 1, 3, 5, 5)
     red[:, 0, 2, 2] = 1
     opponent[:, 0, 2, 2], opponent[:, 1, 2, 2] = 1, -1
-    colour = kernel_statistics(torch.cat([red, opponent])).colour
-    torch.testing.assert_close(colour, torch.tensor([2 / 3, 1.0], dtype=torch.float64))
+    color = kernel_statistics(torch.cat([red, opponent])).color
+    torch.testing.assert_close(color, torch.tensor([2 / 3, 1.0], dtype=torch.float64))
 
 
 def test_a_spot_has_no_direction():
@@ -44,7 +44,7 @@ def test_a_spot_has_no_direction():
     assert kernel_statistics(spot).orientation.item() == pytest.approx(0.25, abs=0.07)
 
 
-def test_brightness_and_contrast_change_nothing_but_colour():
+def test_brightness_and_contrast_change_nothing_but_color():
     kernels = torch.randn(4, 3, 7, 7, generator=torch.Generator().manual_seed(0))
     one, other = kernel_statistics(kernels), kernel_statistics(5 * kernels + 3)
     for field in ("orientation", "angle", "frequency"):
@@ -55,8 +55,8 @@ def test_trained_kernels_differ_from_random_ones_as_the_lesson_says():
     trained = kernel_statistics(load_backbone("tiny_resnet").model.conv1.weight)
     torch.manual_seed(0)
     random = kernel_statistics(TinyResNet().conv1.weight)
-    assert abs(random.colour.median() - 2 / 3) < 0.05
-    assert trained.colour.std() > 2 * random.colour.std()
+    assert abs(random.color.median() - 2 / 3) < 0.05
+    assert trained.color.std() > 2 * random.color.std()
     assert trained.orientation.median() > random.orientation.median()
     assert trained.frequency.median() < random.frequency.median()
 
@@ -87,7 +87,7 @@ def test_movement_between_different_networks_is_refused():
         movement(TinyResNet(), TinyResNet(widths=(4, 4, 8, 8)))
 
 
-def test_the_photographs_are_upright_squares_in_colour():
+def test_the_photographs_are_upright_squares_in_color():
     temple, flower = sample_photographs(96)
     assert temple.shape == (3, 96, 96) and temple.dtype == torch.uint8
     assert temple[2, :10].float().mean() > temple[2, -10:].float().mean()  # the sky is above

@@ -13,7 +13,7 @@ from cnnlab.lessons.transfer_learning import linear_probe, stage_features, zero_
 from cnnlab.models.backbones import Backbone
 
 
-class Colours(nn.Module):
+class Colors(nn.Module):
     """Logits are the mean red, green and blue of the picture, made sharp."""
 
     def __init__(self):
@@ -29,33 +29,33 @@ class Colours(nn.Module):
 
 @pytest.fixture
 def backbone():
-    return Backbone(Colours(), nn.Identity(), ["red", "green", "blue"], "colours", 3, 4)
+    return Backbone(Colors(), nn.Identity(), ["red", "green", "blue"], "colors", 3, 4)
 
 
 @pytest.fixture
-def colours():
+def colors():
     pictures = torch.eye(3)[[0, 1, 2, 1]][:, :, None, None].expand(-1, -1, 4, 4).contiguous()
     return Split(pictures, torch.tensor([0, 1, 1, 0]), classes=["warm", "cold"])
 
 
-def test_zero_shot_asks_the_old_classes(backbone, colours):
-    result = zero_shot(backbone, colours, {"warm": ["red"], "cold": ["green", "blue"]})
+def test_zero_shot_asks_the_old_classes(backbone, colors):
+    result = zero_shot(backbone, colors, {"warm": ["red"], "cold": ["green", "blue"]})
     assert result.predictions.tolist() == [0, 1, 1, 1] and result.accuracy == 0.75
     assert torch.allclose(result.probabilities.sum(1), torch.ones(4))
     assert result.classes == ["warm", "cold"]
 
 
 def test_zero_shot_takes_the_mean_so_that_a_long_list_is_no_advantage(backbone):
-    grey = Split(torch.full((1, 3, 4, 4), 0.5), torch.tensor([0]), classes=["warm", "cold"])
-    result = zero_shot(backbone, grey, {"warm": ["red"], "cold": ["green", "blue"]})
+    gray = Split(torch.full((1, 3, 4, 4), 0.5), torch.tensor([0]), classes=["warm", "cold"])
+    result = zero_shot(backbone, gray, {"warm": ["red"], "cold": ["green", "blue"]})
     assert torch.allclose(result.probabilities, torch.full((1, 2), 0.5))
 
 
-def test_zero_shot_passes_over_unknown_names_and_says_when_none_is_left(backbone, colours):
-    same = zero_shot(backbone, colours, {"warm": ["red", "pink"], "cold": ["blue"]})
+def test_zero_shot_passes_over_unknown_names_and_says_when_none_is_left(backbone, colors):
+    same = zero_shot(backbone, colors, {"warm": ["red", "pink"], "cold": ["blue"]})
     assert len(same.targets) == 4
     with pytest.raises(ValueError, match="stands for 'cold'"):
-        zero_shot(backbone, colours, {"warm": ["red"], "cold": ["violet"]})
+        zero_shot(backbone, colors, {"warm": ["red"], "cold": ["violet"]})
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])
@@ -84,13 +84,13 @@ def test_the_probe_needs_a_sample_of_every_class():
         linear_probe(Split(torch.rand(3, 2), torch.zeros(3, dtype=torch.int64), classes=["a", "b"]))
 
 
-def test_stage_features_are_means_over_positions(backbone, colours):
-    data = ImageData(colours, colours, colours, colours.classes, "colours")
+def test_stage_features_are_means_over_positions(backbone, colors):
+    data = ImageData(colors, colors, colors, colors.classes, "colors")
     stages = stage_features(backbone, data, ["maps", "dark"], batch_size=3)
-    wanted = colours.inputs.mean((2, 3))
+    wanted = colors.inputs.mean((2, 3))
     assert torch.allclose(stages["maps"].train.inputs, wanted)
     assert torch.allclose(stages["dark"].test.inputs, -wanted)
-    assert stages["maps"].val.labels is colours.labels and "maps" in stages["maps"].source
+    assert stages["maps"].val.labels is colors.labels and "maps" in stages["maps"].source
     assert not backbone.model.maps._forward_hooks, "the hooks stay on the copy"
 
 

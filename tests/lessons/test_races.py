@@ -34,11 +34,11 @@ def gradients(*kind: bool) -> list[float]:
 
 def test_without_help_the_gradient_dies_on_its_way_to_the_input():
     plain, helped, shortcuts = gradients(False), gradients(False, False, True), gradients(True)
-    normalised = gradients(False, True)
+    normalized = gradients(False, True)
     assert len(plain) == len(helped) == len(shortcuts) == 20
     assert plain[0] < 1e-4 * plain[-1]
     assert helped[0] > 1e3 * plain[0] and helped[-1] == pytest.approx(plain[-1])
-    assert shortcuts[0] > 0.05 * shortcuts[-1] and normalised[0] > 0.05 * normalised[-1]
+    assert shortcuts[0] > 0.05 * shortcuts[-1] and normalized[0] > 0.05 * normalized[-1]
 
 
 def test_the_helper_is_gone_in_eval_mode():

@@ -14,7 +14,7 @@ import cnnlab
 from cnnlab.lessons import segmentation
 from cnnlab.lessons import segmentation as mask_plots
 from cnnlab.lessons.segmentation import HIT, MISSED, dice_scores, mask_loader, mask_loss, segment
-from cnnlab.plotting import COLOURS
+from cnnlab.plotting import COLORS
 
 matplotlib.use("agg")
 
@@ -169,11 +169,11 @@ def test_with_eight_views_a_turned_picture_gets_the_turned_mask():
         assert 0 < mask.float().mean() < 1
 
 
-def test_the_overlay_shows_hits_false_alarms_and_misses_in_their_colours():
+def test_the_overlay_shows_hits_false_alarms_and_misses_in_their_colors():
     images = torch.full((1, 3, 1, 4), 100, dtype=torch.uint8)
     said, true = torch.tensor([[[1, 1, 0, 0]]]), torch.tensor([[[1, 0, 1, 0]]])
     drawn = mask_plots.overlay(images, said, true, alpha=1.0)[0, :, 0].T  # (4, 3)
-    expected = [255 * torch.tensor(to_rgb(c)) for c in (HIT, COLOURS[1], MISSED)]
+    expected = [255 * torch.tensor(to_rgb(c)) for c in (HIT, COLORS[1], MISSED)]
     assert torch.allclose(drawn[:3].float(), torch.stack(expected), atol=1.5)
     assert drawn[3].tolist() == [100, 100, 100]
 

@@ -357,7 +357,7 @@ def test_icnr_of_three_repeats_each_kernel_nine_times():
         icnr_(torch.empty(12, 2, 3, 3), 3)  # 12 is a multiple of 6, and not of 9
 
 
-def test_icnr_is_nearest_neighbour_resizing_of_a_convolution():
+def test_icnr_is_nearest_neighbor_resizing_of_a_convolution():
     conv = nn.Conv2d(3, 8, 3, padding=1, bias=False)
     assert icnr_(conv.weight, 2) is conv.weight
     small = nn.Conv2d(3, 2, 3, padding=1, bias=False)

@@ -64,7 +64,7 @@ def test_the_order_is_the_same_on_drawings():
 
 
 def test_the_first_filters_are_smooth_and_oriented():
-    """Structure, in numbers: neighbouring weights agree, which random ones do not."""
+    """Structure, in numbers: neighboring weights agree, which random ones do not."""
 
     def roughness(kernels: torch.Tensor) -> torch.Tensor:
         steps = kernels.diff(dim=-1).square().mean((1, 2, 3)) / kernels.var((1, 2, 3))

@@ -24,7 +24,7 @@ OPTIONS = ["--epochs", "3", "--batch-size", "16", "--size", "32", "--lr", "0.01"
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """Two classes of 40 coloured noise pictures and 8 to validate, as a zip."""
+    """Two classes of 40 colored noise pictures and 8 to validate, as a zip."""
     rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("data") / "pictures.zip"
     with zipfile.ZipFile(path, "w") as archive:

@@ -141,7 +141,7 @@ def test_without_a_name_fetch_lists(tmp_path: Path) -> None:
         done = call(*arguments, CNNLAB_DATA=str(tmp_path))
         assert done.returncode == 0
         assert "ants_and_bees   47 MB, not here yet: cnnlab fetch ants_and_bees" in done.stdout
-        assert "resnet18        47 MB" in done.stdout and done.stdout.count("Licence: ") == 3
+        assert "resnet18        47 MB" in done.stdout and done.stdout.count("License: ") == 3
         assert max(map(len, done.stdout.splitlines())) <= 100
     assert not list(tmp_path.iterdir())
 

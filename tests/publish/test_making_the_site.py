@@ -17,9 +17,9 @@ from repository import ROOT
 from cnnlab.publish.site import WIDTH, write_lesson, write_site_index
 
 
-def picture(colour: str, alt: str) -> Any:
+def picture(color: str, alt: str) -> Any:
     buffer = io.BytesIO()
-    Image.new("RGB", (2 * WIDTH, 100), colour).save(buffer, "PNG")
+    Image.new("RGB", (2 * WIDTH, 100), color).save(buffer, "PNG")
     data = {"image/png": base64.b64encode(buffer.getvalue()).decode()}
     return new_output("display_data", data, metadata={"image/png": {"alt": alt}})
 

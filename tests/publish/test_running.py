@@ -96,7 +96,7 @@ def test_a_failure_shows_cell_and_traceback(runs: dict[str, Run]) -> None:
     assert "02_bad, code cell 2 of 3, failed" in story
     assert "    def divide(x):\n        return x / 0" in story
     assert "in divide(x)" in story and "ZeroDivisionError: division by zero" in story
-    assert "\x1b" not in story, "colours of a notebook do not belong in a log"
+    assert "\x1b" not in story, "colors of a notebook do not belong in a log"
 
 
 def test_the_page_of_a_failure_has_the_error_in_it(runs: dict[str, Run]) -> None:

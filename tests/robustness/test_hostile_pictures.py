@@ -41,9 +41,9 @@ def with_exif() -> bytes:
     return buffer.getvalue()
 
 
-def of_mode(mode: str, kind: str, colour: object) -> bytes:
+def of_mode(mode: str, kind: str, color: object) -> bytes:
     buffer = io.BytesIO()
-    Image.new(mode, (24, 20), colour).save(buffer, kind)  # type: ignore[arg-type]
+    Image.new(mode, (24, 20), color).save(buffer, kind)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 

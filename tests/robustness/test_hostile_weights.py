@@ -131,9 +131,9 @@ def test_a_damaged_checkpoint_is_refused_or_complete(checkpoint, data):
         assert all(bool(p.isfinite().all()) for p in model.parameters())
 
 
-def test_another_optimiser_is_named(checkpoint):
+def test_another_optimizer_is_named(checkpoint):
     model = network()
-    with pytest.raises(CheckpointError, match="its optimiser is AdamW, now it is SGD"):
+    with pytest.raises(CheckpointError, match="its optimizer is AdamW, now it is SGD"):
         fit(model, points(), epochs=3, checkpoint=checkpoint,
             optimizer=torch.optim.SGD(model.parameters(), lr=0.1))  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Pictures made for a channel, on filters whose favourite picture is known."""
+"""Pictures made for a channel, on filters whose favorite picture is known."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from cnnlab.lessons.explanations import high_frequency_share, maximise_activation
-from cnnlab.lessons.filters import coherence, features_of, neighbour_agreement
+from cnnlab.lessons.explanations import high_frequency_share, maximize_activation
+from cnnlab.lessons.filters import coherence, features_of, neighbor_agreement
 from cnnlab.models.small import LeNet5, TinyResNet
 
 
@@ -24,10 +24,10 @@ def stripes():
 
 @pytest.mark.parametrize("fourier", [True, False])
 def test_the_picture_becomes_what_the_filter_looks_for(stripes, fourier):
-    pictures, reached = maximise_activation(
+    pictures, reached = maximize_activation(
         stripes, "1", [0], size=32, steps=80, jitter=0, fourier=fourier
     )
-    _, start = maximise_activation(stripes, "1", [0], size=32, steps=0, jitter=0, fourier=fourier)
+    _, start = maximize_activation(stripes, "1", [0], size=32, steps=0, jitter=0, fourier=fourier)
     assert reached > 2 * start
     spectrum = torch.fft.rfft2(pictures[0].mean(dim=0) - pictures[0].mean()).abs()
     row, column = divmod(int(spectrum.argmax()), spectrum.shape[1])
@@ -38,7 +38,7 @@ def test_it_is_repeatable_and_leaves_the_model_alone():
     torch.manual_seed(0)
     model = TinyResNet(widths=(4, 4, 8, 8))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    one, other = (maximise_activation(model, "layer2", [0, 3], size=32, steps=3)[0] for _ in "ab")
+    one, other = (maximize_activation(model, "layer2", [0, 3], size=32, steps=3)[0] for _ in "ab")
     assert torch.equal(one, other)
     assert one.min() >= 0 and one.max() <= 1
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -47,7 +47,7 @@ def test_it_is_repeatable_and_leaves_the_model_alone():
 
 def test_waves_start_smoother_than_pixels(stripes):
     smooth, rough = (
-        maximise_activation(stripes, "1", [0, 0], size=64, steps=0, fourier=fourier)[0]
+        maximize_activation(stripes, "1", [0, 0], size=64, steps=0, fourier=fourier)[0]
         for fourier in (True, False)
     )
     assert high_frequency_share(smooth).mean() < 0.3 < 0.7 < high_frequency_share(rough).mean()
@@ -66,12 +66,12 @@ def test_features_are_what_the_head_receives(model, shape):
     assert not head._forward_pre_hooks
 
 
-def test_neighbours_of_clusters_agree_and_those_of_noise_do_not():
+def test_neighbors_of_clusters_agree_and_those_of_noise_do_not():
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(60) % 2
     noise = torch.randn(60, 8, generator=generator)
-    assert neighbour_agreement(noise + 20 * labels[:, None], labels) == 1
-    assert abs(neighbour_agreement(noise, labels) - 0.5) < 0.15
+    assert neighbor_agreement(noise + 20 * labels[:, None], labels) == 1
+    assert abs(neighbor_agreement(noise, labels) - 0.5) < 0.15
 
 
 def test_coherence_is_high_only_along_the_direction_of_a_cluster():

@@ -15,7 +15,7 @@ __all__ = ["everything", "fetch_all", "find_weights", "listing"]
 WEIGHTS = "resnet18"  # what the lessons use; torchvision has some eighty more
 WEIGHTS_BYTES = 46_830_571
 WEIGHTS_TEXT = "ImageNet weights of ResNet-18 (any other torchvision name works as well)"
-WEIGHTS_LICENCE = "torchvision's BSD-3-Clause; trained on ImageNet, whose terms say research"
+WEIGHTS_LICENSE = "torchvision's BSD-3-Clause; trained on ImageNet, whose terms say research"
 INDENT = " " * 16
 MEGABYTE = 1e6
 
@@ -37,20 +37,20 @@ def find_weights(name: str) -> Path | None:
 
 
 def listing() -> str:
-    """Describe what can be fetched: name, size, where it is, what it is, licence."""
+    """Describe what can be fetched: name, size, where it is, what it is, license."""
     blocks = [
-        _block(name, resource.num_bytes, storage.find(name), resource.description, resource.licence)
+        _block(name, resource.num_bytes, storage.find(name), resource.description, resource.license)
         for name, resource in storage.RESOURCES.items()
     ]
     path = find_weights(WEIGHTS)
-    blocks.append(_block(WEIGHTS, WEIGHTS_BYTES, path, WEIGHTS_TEXT, WEIGHTS_LICENCE))
+    blocks.append(_block(WEIGHTS, WEIGHTS_BYTES, path, WEIGHTS_TEXT, WEIGHTS_LICENSE))
     return "\n\n".join(blocks)
 
 
-def _block(name: str, size: int, path: Path | None, text: str, licence: str) -> str:
+def _block(name: str, size: int, path: Path | None, text: str, license: str) -> str:
     place = f"here: {path}" if path else f"not here yet: cnnlab fetch {name}"
     first = f"{name:<15} {size / MEGABYTE:.0f} MB, {place}"
-    return f"{first}\n{INDENT}{text}\n{INDENT}Licence: {licence}"
+    return f"{first}\n{INDENT}{text}\n{INDENT}License: {license}"
 
 
 def fetch_all(names: Sequence[str]) -> bool:
