@@ -2,20 +2,24 @@
 
 import os
 
+import executed
 import pytest
 
-LONGEST_FIRST = ("03", "05", "09", "08", "02", "01", "04", "06", "07")  # so that none is left over
+LONGEST_FIRST = ("05", "09", "03", "08", "02", "01", "04", "06", "07")  # so that none is left over
 
 workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if workers > 1:  # kernels inherit it
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    executed.share(config)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
         number = item.path.name[:2]
         known = item.path.suffix == ".ipynb" and number in LONGEST_FIRST
-        return LONGEST_FIRST.index(number) if known else -1
+        return LONGEST_FIRST.index(number) if known else len(LONGEST_FIRST)
 
-    if workers > 1:
-        items.sort(key=place)
+    items.sort(key=place)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import executed
 import pytest
 from hypothesis import settings
 from misbehaving_server import MisbehavingServer, running_server
@@ -22,6 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Generated inputs are the same in each run; ``--hypothesis-profile=default`` draws new ones.
     """
+    executed.share(config)
     os.environ.update(storage.absolute_environment())
     settings.register_profile("repeatable", derandomize=True)
     if not config.getoption("--hypothesis-profile", default=None):
