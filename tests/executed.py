@@ -1,4 +1,4 @@
-"""Lessons are executed once: nbmake's run of a lesson is kept for every test that needs its outputs.
+"""Lessons are executed once: what nbmake ran is kept for every test that needs its outputs.
 
 A lesson with trained networks in it takes a minute or two. Tests that read what a lesson prints
 and draws (pages, slides, alternative texts, numbers on the photographs) ask :func:`executed` for

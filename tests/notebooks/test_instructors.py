@@ -1,4 +1,4 @@
-"""What the README tells instructors is true: its commands exist, its example works."""
+"""What README and CONTRIBUTING tell is true: commands exist, the worked example works."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from cnnlab.__main__ import build_parser
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PART = README.split("## For instructors\n")[1].split("\n## ")[0]
+GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 def test_every_command_it_names_is_one() -> None:
@@ -27,7 +28,7 @@ def test_every_command_it_names_is_one() -> None:
 
 
 def test_the_worked_example_is_an_exercise_with_three_diagnoses() -> None:
-    (source,) = re.findall(r"```python\n(.*?)```", PART, re.DOTALL)
+    (source,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
     assert len([line for line in source.splitlines() if line.strip()]) <= 20
     path, scope = ROOT / "example.py", dict[str, Any]()
     import linecache
@@ -50,3 +51,21 @@ def test_exercises_are_sorted_as_the_speaker_notes_say() -> None:
                 (place,) = re.findall(r"\b(Lecture|Lab): ", cell.metadata["notes"])
                 said[place].append(prompt[1])
         assert found == said, path.stem
+
+
+def test_every_place_of_the_house_is_there() -> None:
+    """The table of CONTRIBUTING names all of the package, and nothing that is not there."""
+    house = GUIDE.split("## The house")[1].split("**Floors.**")[0]
+    named = {ROOT / path for path in re.findall(r"`(cnnlab/[\w/.]+|data/)`", house)}
+    assert [path for path in named if not path.exists()] == []
+    there = {path for path in (ROOT / "cnnlab").iterdir() if not path.name.startswith("_")}
+    code = {path for path in there if path.suffix == ".py" or path.is_dir()}
+    assert code - named == set()
+
+
+def test_the_floors_it_draws_are_those_that_are_checked() -> None:
+    drawn = GUIDE.split("**Floors.**")[1].split("```")[1]
+    floors = [set(re.findall(r"\w+", floor)) for floor in drawn.split("→")]
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (layers,) = re.findall(r"^layers = \[(.*?)^\]", text, re.DOTALL | re.MULTILINE)
+    assert floors == [set(re.findall(r"\w+", line)) for line in layers.strip().splitlines()]

@@ -78,6 +78,13 @@ def test_settings_are_defined_once_at_the_top(notebook):
     wanted = set(constants_of(notebook.cells[4]))
     text = "\n".join(cell.source for cell in later)
     assert [name for name in wanted if not re.search(rf"\b{name}\b", text)] == []
+    assigned = {
+        node.id
+        for cell in later
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    assert wanted & assigned == set(), "settings that a later cell changes"
 
 
 def test_claims_are_short_and_ask_for_a_prediction(notebook):
@@ -125,7 +132,7 @@ def test_nothing_remote_and_no_magic(notebook):
 
 def test_every_figure_has_an_alternative_text(notebook):
     for cell in code_of(notebook):
-        drawing = re.search(r"cnnlab\.(plot_|show_images)", cell.source)
+        drawing = re.search(r"\b\w+\.(plot_|show_images|draw_network)", cell.source)
         if drawing:
             assert "cnnlab.describe(" in cell.source, cell.source[:80]
         if "live_plot=True" in cell.source:
