@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,7 +20,16 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from pycm import ConfusionMatrix
 
-__all__ = ["Evaluation", "check_batch", "cross_entropy", "evaluate", "mcnemar"]
+__all__ = [
+    "Evaluation",
+    "bootstrap_interval",
+    "check_batch",
+    "cross_entropy",
+    "eval_mode",
+    "evaluate",
+    "mcnemar",
+    "model_device",
+]
 
 Loader = Iterable[tuple[Tensor, Tensor]]
 Criterion = Callable[[Tensor, Tensor], Tensor]  # logits, targets -> loss
@@ -212,17 +222,15 @@ def evaluate(
     1.0
     """
     device = device or model_device(model)
-    was_training = model.training
-    model.to(device).eval()
     classes = classes_of(loader)
     all_logits, all_targets = [], []
-    for X, y in loader:
-        logits = model(X.to(device))  # (B, K)
-        check_batch(logits, y)
-        check_classes(logits, classes)
-        all_logits.append(logits.float().cpu())
-        all_targets.append(y)
-    model.train(was_training)
+    with eval_mode(model.to(device)):
+        for X, y in loader:
+            logits = model(X.to(device))  # (B, K)
+            check_batch(logits, y)
+            check_classes(logits, classes)
+            all_logits.append(logits.float().cpu())
+            all_targets.append(y)
     if not all_logits:
         raise ValueError("the loader is empty: there is nothing to evaluate")
     logits, targets = torch.cat(all_logits), torch.cat(all_targets)
@@ -233,6 +241,63 @@ def evaluate(
 def model_device(model: nn.Module) -> torch.device:
     """Return the device of the model's first parameter (the CPU if it has none)."""
     return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+@contextlib.contextmanager
+def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
+    """Put the model into eval mode inside a ``with`` block, then each layer back into its own.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
+    >>> with eval_mode(model):
+    ...     print([layer.training for layer in model])
+    [False, False]
+    >>> [layer.training for layer in model]
+    [True, False]
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield model
+    finally:
+        for module, was_training in modes:
+            module.training = was_training
+
+
+def bootstrap_interval(
+    scores: Tensor, level: float = 0.95, draws: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Return an interval for the mean of N scores, for any distribution of them.
+
+    Draw N scores out of the N, with repetition, take the mean, and do that many times: the
+    interval holds the middle 95 % of these means. Source: Efron (1979), *Ann. Statist.* 7(1).
+
+    Parameters
+    ----------
+    scores : Tensor
+        Shape (N,), with N at least 2.
+    level : float
+        Share of the means inside the interval.
+    draws : int
+        Number of means.
+    seed : int
+        The same seed gives the same interval.
+
+    Examples
+    --------
+    >>> low, high = bootstrap_interval(torch.tensor([0.8, 0.9, 0.7, 0.95, 0.85]))
+    >>> 0.7 < low < 0.84 < high < 0.95
+    True
+    """
+    from scipy.stats import bootstrap
+
+    sample = (scores.double().cpu().numpy(),)
+    result = bootstrap(
+        sample, np.mean, n_resamples=draws, confidence_level=level,
+        method="percentile", random_state=np.random.default_rng(seed),
+    )  # fmt: skip
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def mcnemar(first: Evaluation, second: Evaluation) -> tuple[int, int, float]:

@@ -1,4 +1,4 @@
-"""Seeds, devices and the arithmetic the hardware is good at."""
+"""What every module stands on: seeds, devices, versions, and two helpers for files and tables."""
 
 from __future__ import annotations
 
@@ -7,11 +7,23 @@ import os
 import platform
 import random
 import sys
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 
-__all__ = ["fast_dtype", "get_device", "in_notebook", "set_seed", "versions"]
+__all__ = [
+    "fast_dtype",
+    "format_table",
+    "get_device",
+    "in_notebook",
+    "set_seed",
+    "versions",
+    "write_atomically",
+]
 
 
 def set_seed(seed: int = 0) -> torch.Generator:
@@ -142,3 +154,74 @@ def in_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return shell is not None and hasattr(shell, "kernel")
+
+
+def format_table(
+    rows: Iterable[Sequence[object]], header: Sequence[str] = (), align: str = ""
+) -> str:
+    """Return rows of cells as text with aligned columns; the only formatter of tables here.
+
+    Parameters
+    ----------
+    rows : iterable of sequences
+        Cells, of any type; each row has the same number of them.
+    header : sequence of str
+        Names of the columns.
+    align : str
+        ``"<"`` or ``">"`` for each column; by default the first is flush left, the others right.
+
+    Examples
+    --------
+    >>> print(format_table([("LeNet-5", 61706), ("VGG-16", 138357544)], ("network", "weights")))
+    network    weights
+    LeNet-5      61706
+    VGG-16   138357544
+    """
+    table = [[str(cell) for cell in row] for row in ([header] if header else []) + list(rows)]
+    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
+    sides = align or "<" + ">" * (len(widths) - 1)
+    lines = []
+    for row in table:
+        cells = zip(row, sides, widths, strict=True)
+        lines.append("  ".join(f"{cell:{side}{width}}" for cell, side, width in cells).rstrip())
+    return "\n".join(lines)
+
+
+def write_atomically(path: str | Path, content: str | bytes) -> Path:
+    """Write a file that is either the old one or the new one, never half a one.
+
+    The content goes into a file beside it (``.NAME.PROCESS.THREAD.part``), which then takes its
+    place. What killed processes left behind is removed on the way. Folders are made as needed.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to write or replace.
+    content : str or bytes
+        Text is written as UTF-8, with its line ends as they are.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or the folder cannot be written; an older file is then untouched.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "new" / "a.txt"
+    >>> write_atomically(path, "ants").read_text()
+    'ants'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for part in path.parent.glob(".*.part"):
+        name, _, process = part.name[1:].removesuffix(".part").rpartition(".")[0].rpartition(".")
+        if name == path.name and process.isdecimal() and not psutil.pid_exists(int(process)):
+            part.unlink(missing_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    try:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)  # it is still there if something failed
+    return path

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 from torch import nn
 
-from cnnlab import Evaluation, evaluate, mcnemar
+from cnnlab import Evaluation, bootstrap_interval, evaluate, mcnemar
 
 
 def evaluation_of(targets, predictions, classes=("ants", "bees")):
@@ -61,11 +61,22 @@ def test_worst_mistakes_come_first_and_right_answers_never():
     assert evaluation_of([0, 1], [0, 1]).worst().tolist() == []
 
 
-def test_the_model_is_left_in_the_mode_it_was_in():
+def test_each_layer_is_left_in_the_mode_it_was_in():
     model = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
-    model.train()
+    model[1].eval()
     evaluate(model, [(torch.rand(3, 2), torch.tensor([0, 1, 1]))])
-    assert model.training
+    assert model.training and model[0].training and not model[1].training
+
+
+def test_bootstrap_interval_agrees_with_the_normal_approximation():
+    scores = torch.randn(400, generator=torch.Generator().manual_seed(1)) + 5
+    low, high = bootstrap_interval(scores)
+    half = 1.96 * scores.std().item() / 20
+    assert low == pytest.approx(scores.mean().item() - half, abs=0.02)
+    assert high == pytest.approx(scores.mean().item() + half, abs=0.02)
+    assert (low, high) == bootstrap_interval(scores) != bootstrap_interval(scores, seed=1)
+    narrow = bootstrap_interval(scores, level=0.5)
+    assert low < narrow[0] < narrow[1] < high
 
 
 def test_bad_input():

@@ -1,15 +1,18 @@
-"""Seeds, devices and number types."""
+"""Seeds, devices, number types, tables and files."""
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 
 from cnnlab import get_device, set_seed, versions
-from cnnlab.runtime import fast_dtype
+from cnnlab.runtime import fast_dtype, format_table, write_atomically
 
 
 def draw():
@@ -79,3 +82,38 @@ def test_fast_dtype_is_one_that_the_device_can_multiply():
 
 def test_versions_names_what_is_asked_for():
     assert torch.__version__ in versions() and np.__version__ in versions("numpy")
+
+
+def test_a_table_is_aligned_column_by_column():
+    rows = [("a", 1, "x"), ("longer", 1000, "")]
+    assert format_table(rows, ("name", "n", ""), "<><").splitlines() == [
+        "name       n",
+        "a          1  x",
+        "longer  1000",
+    ]
+    with pytest.raises(ValueError):
+        format_table([("a", 1), ("b",)])
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = write_atomically(tmp_path / "a.txt", "old")
+
+    def no_space(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", no_space)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_killed_writers_left_is_removed_and_what_others_write_is_not(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    dead = tmp_path / f".a.txt.{ended.pid}.1.part"
+    alive = tmp_path / f".a.txt.{os.getppid()}.1.part"
+    others = tmp_path / f".b.txt.{ended.pid}.1.part"
+    for part in (dead, alive, others):
+        part.write_bytes(b"half")
+    write_atomically(tmp_path / "a.txt", b"whole")
+    assert not dead.exists() and alive.exists() and others.exists()

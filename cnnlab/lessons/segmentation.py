@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "bootstrap_interval",
     "dice_scores",
     "mask_loader",
     "mask_loss",
@@ -160,27 +159,6 @@ def mask_loss(logits: Tensor, targets: Tensor) -> Tensor:
     probability, target = logits.softmax(dim=1)[:, 1], targets.float()  # (B, H, W)
     both, either = (probability * target).sum(), probability.sum() + target.sum()
     return cross_entropy(logits, targets) + 1 - (2 * both + 1) / (either + 1)  # +1: never 0/0
-
-
-def bootstrap_interval(
-    scores: Tensor, level: float = 0.95, draws: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """Return an interval for the mean of N scores, for any distribution of them.
-
-    Draw N pictures out of the N, with repetition, take the mean, and do that many times: the
-    interval holds the middle 95 % of these means. Source: Efron (1979), *Ann. Statist.* 7(1).
-
-    Examples
-    --------
-    >>> low, high = bootstrap_interval(torch.tensor([0.8, 0.9, 0.7, 0.95, 0.85]))
-    >>> 0.7 < low < 0.84 < high < 0.95
-    True
-    """
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(len(scores), (draws, len(scores)), generator=generator)
-    means = scores.double()[drawn].mean(dim=1)  # (draws,)
-    tail = (1 - level) / 2
-    return means.quantile(tail).item(), means.quantile(1 - tail).item()
 
 
 @torch.inference_mode()
