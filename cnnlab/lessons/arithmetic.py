@@ -1,8 +1,13 @@
-"""Small matrices drawn with the number in every cell: the way to follow a computation by hand."""
+"""Lessons 03 and 04: small matrices drawn with the number in every cell.
+
+:func:`plot_grids` draws any matrices beside each other. Made of it: :func:`plot_recipe`, the steps
+of a transposed convolution, and :func:`plot_arithmetic`, the settings of a guide to convolution
+arithmetic as small multiples.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from enum import IntEnum
 from textwrap import fill
@@ -26,7 +31,6 @@ __all__ = [
     "Kind",
     "Setting",
     "plot_arithmetic",
-    "plot_grid",
     "plot_grids",
     "plot_recipe",
 ]
@@ -46,17 +50,6 @@ class Kind(IntEnum):
     OUTPUT = 4
 
     @property
-    def label(self) -> str:
-        """The word for the legend.
-
-        Examples
-        --------
-        >>> Kind.INSERTED_ZERO.label
-        'inserted zero'
-        """
-        return self.name.lower().replace("_", " ")
-
-    @property
     def color(self) -> np.ndarray:
         """A light tint, on which black numbers can be read: RGB in [0, 1]."""
         number, share = ((0, 0.4), (5, 0.45), (6, 0.12), (2, 0.4), (3, 0.45))[self]
@@ -70,46 +63,6 @@ class Grid(NamedTuple):
     values: Tensor  # (H, W); NaN is an empty cell
     kinds: Tensor | None = None  # (H, W), integers: see Kind
     marked: Tensor | None = None  # (H, W), bool: cells with a thick frame
-
-
-def plot_grid(
-    values: Tensor,
-    ax: Axes | None = None,
-    *,
-    title: str = "",
-    kinds: Tensor | None = None,
-    marked: Tensor | None = None,
-    decimals: int | None = None,
-    numbers: bool = True,
-) -> Axes:
-    """Draw a matrix with its numbers: blue above zero, orange below, the deeper the larger.
-
-    Parameters
-    ----------
-    values : Tensor
-        Shape (H, W).
-    ax : Axes, optional
-        Where to draw.
-    title : str
-        Above the matrix.
-    kinds : Tensor, optional
-        Shape (H, W): a :class:`Kind` for each cell, which then chooses its color.
-    marked : Tensor, optional
-        Shape (H, W), bool: cells with a thick frame.
-    decimals : int, optional
-        Digits after the point; by default none if all are whole numbers, else two.
-    numbers : bool
-        Write them; without, a heat map is left.
-
-    Examples
-    --------
-    >>> import torch
-    >>> ax = plot_grid(torch.tensor([[1, 5], [3, 2]]), title="x")
-    >>> [text.get_text() for text in ax.texts]
-    ['1', '5', '3', '2', 'x']
-    """
-    grid = Grid(title, values, kinds, marked)
-    return plot_grids([grid], ax=ax, decimals=decimals, numbers=numbers)
 
 
 def plot_grids(
@@ -133,8 +86,10 @@ def plot_grids(
         Matrices in a row; by default all.
     symbols : str or sequence of str
         Before each matrix but the first of its row; a single one is used everywhere.
-    decimals, numbers
-        As in :func:`plot_grid`.
+    decimals : int, optional
+        Digits after the point; by default none if all are whole numbers, else two.
+    numbers : bool
+        Write them; without, a heat map is left: blue above zero, orange below.
     width : float
         Largest width of the figure in inches.
     legend : bool
@@ -154,7 +109,7 @@ def plot_grids(
     >>> [text.get_text() for text in ax.texts]
     ['1', '1', '1', '1', 'x', '→', '2', '2', '2', '2', '2x']
     """
-    items = [_checked(Grid(*grid)) for grid in grids]
+    items = [_validate(Grid(*grid)) for grid in grids]
     columns = min(columns or len(items), len(items))
     signs = [symbols] * len(items) if isinstance(symbols, str) else ["", *symbols]
     limit = max(item.values.nan_to_num().abs().max().item() for item in items) or 1.0
@@ -166,18 +121,18 @@ def plot_grids(
                 place = (x - GAP / cell / 2, y + item.values.shape[0] / 2)
                 ax.text(*place, signs[i], ha="center", va="center", size=18)
             left = x + (slot - item.values.shape[1]) / 2
-            _draw(ax, item, (left, y), limit, decimals, numbers and cell > 0.2)
-        coded = [item.kinds for item in items if item.kinds is not None]
-        kinds = sorted({Kind(kind) for each in coded for kind in each.unique().tolist()})
-        patches = [Patch(facecolor=k.color, edgecolor="gray", label=k.label) for k in kinds]
-        if legend and len(patches) > 1:
-            ax.legend(handles=patches, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=5)
+            _draw(ax, item, left, y, limit, decimals, numbers and cell > 0.2)
+        coded = [item.kinds.flatten() for item in items if item.kinds is not None]
+        kinds = torch.cat(coded).tolist() if coded else []
+        if legend and len(set(kinds)) > 1:
+            ax.legend(handles=_patches(kinds), loc="upper center", bbox_to_anchor=(0.5, 0), ncols=5)
         ax.set(xlim=(-0.1, size[0] + 0.1), ylim=(size[1] + 0.1, -0.1), aspect="equal")
         ax.axis("off")
     return ax
 
 
-def _checked(grid: Grid) -> Grid:
+def _validate(grid: Grid) -> Grid:
+    """Refuse parts that are not matrices of one shape; make the values float64 on the CPU."""
     for part in grid[1:]:
         if part is not None and (part.ndim != 2 or part.shape != grid.values.shape):
             shapes = f"{tuple(part.shape)} beside {tuple(grid.values.shape)}"
@@ -188,7 +143,10 @@ def _checked(grid: Grid) -> Grid:
 def _layout(
     items: Sequence[Grid], columns: int, width: float
 ) -> tuple[float, list[tuple[float, float, float]], tuple[float, float]]:
-    """Return inches a cell, (x, y, room) of each grid, and the size of all; units are cells."""
+    """Return the side of a cell in inches, (x, y, width) of each grid's place, and the whole size.
+
+    All but the first are in cells.
+    """
     rows = [items[i : i + columns] for i in range(0, len(items), columns)]
     letters = [max(map(len, item.title.split("\n"))) * CHARACTER for item in items]
     shapes = [item.values.shape for item in items]
@@ -199,7 +157,7 @@ def _layout(
             for c in range(columns)
         ]
         total = sum(slots) + (columns - 1) * GAP / cell
-        cell = min(LARGEST_CELL, cell * width / (total * cell))
+        cell = min(LARGEST_CELL, width / total)
     places, y = [], 0.0
     for row in rows:
         y += max(item.title.count("\n") + bool(item.title) for item in row) * 0.25 / cell
@@ -212,42 +170,50 @@ def _layout(
 
 
 def _draw(
-    ax: Axes,
-    grid: Grid,
-    corner: tuple[float, float],
-    limit: float,
-    decimals: int | None,
-    numbers: bool,
+    ax: Axes, grid: Grid, left: float, top: float, limit: float, decimals: int | None, numbers: bool
 ) -> None:
-    """Draw one matrix with its upper left corner at (x, y); a cell is 1 wide."""
-    values, (left, top) = grid.values.numpy(), corner
+    """Draw one matrix with its upper left corner at (left, top); a cell is 1 wide."""
+    values = grid.values.numpy()
     height, width = values.shape
-    if grid.kinds is None:
-        share = 0.75 * np.abs(np.nan_to_num(values)) / limit
-        positive = (values >= 0)[..., None]
-        colors = np.where(positive, _tint(COLORS[0], share), _tint(COLORS[1], share))
-    else:
-        colors = np.array([[Kind(kind).color for kind in row] for row in grid.kinds.tolist()])
-    box = (left, left + width, top + height, top)
-    ax.imshow(colors, extent=box, interpolation="nearest", aspect="equal")
+    colors = _colors(grid, limit)
+    ax.imshow(colors, extent=(left, left + width, top + height, top), interpolation="nearest")
     if numbers or grid.kinds is not None:
         ax.hlines(np.arange(height + 1) + top, left, left + width, color="gray", lw=0.8)
         ax.vlines(np.arange(width + 1) + left, top, top + height, color="gray", lw=0.8)
     else:
-        ax.add_patch(Rectangle(corner, width, height, fill=False, ec="gray", lw=0.8))
-    whole = np.allclose(values, values.round(), atol=1e-6, equal_nan=True)
-    digits = decimals if decimals is not None else 0 if whole else 2
-    for (row, column), value in np.ndenumerate(values):
-        if numbers and not np.isnan(value):
-            dark = colors[row, column] @ (0.299, 0.587, 0.114) < 0.5
+        ax.add_patch(Rectangle((left, top), width, height, fill=False, ec="gray", lw=0.8))
+    if numbers:
+        whole = np.allclose(values, values.round(), atol=1e-6, equal_nan=True)
+        digits = decimals if decimals is not None else 0 if whole else 2
+        for row, column in np.argwhere(~np.isnan(values)):
+            number = round(values[row, column], digits) + 0.0  # no minus before nothing
+            ink = "white" if colors[row, column] @ (0.299, 0.587, 0.114) < 0.5 else "black"
+            text = f"{number:.{digits}f}".replace("-", "−")
             place = (left + column + 0.5, top + row + 0.5)
-            text = f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
-            color = "white" if dark else "black"
-            ax.text(*place, text, ha="center", va="center", color=color, size=11)
-    for row, column in [] if grid.marked is None else grid.marked.nonzero().tolist():
-        frame = (left + column + 0.06, top + row + 0.06)
-        ax.add_patch(Rectangle(frame, 0.88, 0.88, fill=False, ec="black", lw=2))
+            ax.text(*place, text, ha="center", va="center", color=ink, size=11)
+    if grid.marked is not None:
+        for row, column in grid.marked.nonzero().tolist():
+            corner = (left + column + 0.06, top + row + 0.06)
+            ax.add_patch(Rectangle(corner, 0.88, 0.88, fill=False, ec="black", lw=2))
     ax.text(left + width / 2, top - 0.12, grid.title, ha="center", va="bottom", size=12)
+
+
+def _colors(grid: Grid, limit: float) -> np.ndarray:
+    """Return the color of each cell (H, W, 3): by its kind, or by its value up to the limit."""
+    if grid.kinds is not None:
+        return np.array([[Kind(kind).color for kind in row] for row in grid.kinds.tolist()])
+    values = grid.values.numpy()
+    share = 0.75 * np.abs(np.nan_to_num(values)) / limit
+    return np.where(values[..., None] >= 0, _tint(COLORS[0], share), _tint(COLORS[1], share))
+
+
+def _patches(kinds: Container[int]) -> list[Patch]:
+    """Return what explains the colors of some kinds in a legend."""
+    return [
+        Patch(facecolor=kind.color, edgecolor="gray", label=kind.name.lower().replace("_", " "))
+        for kind in Kind
+        if kind in kinds
+    ]
 
 
 def _tint(color: str, share: np.ndarray) -> np.ndarray:
@@ -293,7 +259,7 @@ def plot_recipe(view: TransposedConvolution, step: int | None = None) -> plt.Axe
     Parameters
     ----------
     view : TransposedConvolution
-        Of one image with one channel, and one kernel.
+        Of an x of shape (H, W).
     step : int, optional
         Position of the kernel, counted along the rows: its cells and the output that it computes
         get a frame, and later outputs are not there yet. Beyond the last, it stays at the last.
@@ -301,7 +267,7 @@ def plot_recipe(view: TransposedConvolution, step: int | None = None) -> plt.Axe
     Raises
     ------
     ValueError
-        If there are more images or channels than one.
+        If x has more dimensions than two.
 
     Examples
     --------
@@ -310,11 +276,10 @@ def plot_recipe(view: TransposedConvolution, step: int | None = None) -> plt.Axe
     >>> [text.get_text() for text in ax.texts][-1]
     'output'
     """
-    if (len(view.x), *view.kernel.shape[:2]) != (1, 1, 1):
-        raise ValueError("only one image with one channel, and one kernel, can be drawn")
-    parts = (view.x, view.stretched, view.padded, view.flipped_kernel, view.output)
-    x, stretched, padded, kernel, output = (part.reshape(part.shape[-2:]) for part in parts)
-    kinds = _kinds(view)
+    if view.x.ndim != 2:
+        raise ValueError("only one image with one channel can be drawn: give x as (H, W)")
+    x, padded, kernel, output = view.x, view.padded, view.flipped_kernel, view.output
+    kinds_stretched, kinds_padded = _kinds(view)
     footprint = here = None
     if step is not None:
         place = divmod(min(step, output.numel() - 1), output.shape[1])
@@ -324,12 +289,12 @@ def plot_recipe(view: TransposedConvolution, step: int | None = None) -> plt.Axe
         output = output.double().masked_fill(later, torch.nan)
     grids = [
         Grid("input", x, torch.full(x.shape, Kind.INPUT)),
-        Grid(f"stretched: z = {view.zeros_inserted}", stretched, kinds[0]),
-        Grid(f"padded: p′ = {view.border}", padded, kinds[1], footprint),
+        Grid(f"stretched: z = {view.zeros_inserted}", view.stretched, kinds_stretched),
+        Grid(f"padded: p′ = {view.border}", padded, kinds_padded, footprint),
         Grid("kernel, rotated", kernel, torch.full(kernel.shape, Kind.KERNEL)),
         Grid("output", output, torch.full(output.shape, Kind.OUTPUT), here),
     ]
-    columns = 5 if sum(part.shape[-1] for part in parts) <= 18 else 3
+    columns = 5 if sum(grid.values.shape[1] for grid in grids) <= 18 else 3
     return plot_grids(grids, columns=columns, symbols=["→", "→", "∗", "="])
 
 
@@ -372,16 +337,11 @@ def plot_arithmetic(settings: Mapping[str, Setting] = GUIDE, columns: int = 4) -
         bottom = max(ax.get_ylim()[0] for ax in used)
         for ax in used:
             ax.set(xlim=(-0.1, right), ylim=(bottom, -0.1), anchor="N")
-        high = 2.5 * bottom / right + 0.7
-        figure.set_size_inches(2.6 * columns, high * rows + 0.4)
-        stretched = any(each.transposed for each in settings.values())
-        kinds = [
-            kind
-            for kind in Kind
-            if kind != Kind.KERNEL and (stretched or kind != Kind.INSERTED_ZERO)
-        ]
-        patches = [Patch(facecolor=k.color, edgecolor="gray", label=k.label) for k in kinds]
-        figure.legend(handles=patches, loc="outside lower center", ncols=4)
+        figure.set_size_inches(2.6 * columns, (2.5 * bottom / right + 0.7) * rows + 0.4)
+        kinds = {Kind.INPUT, Kind.BORDER, Kind.OUTPUT}
+        if any(setting.transposed for setting in settings.values()):
+            kinds.add(Kind.INSERTED_ZERO)
+        figure.legend(handles=_patches(kinds), loc="outside lower center", ncols=4)
     return axes
 
 
@@ -390,7 +350,7 @@ def _panel(setting: Setting) -> tuple[Grid, Grid]:
     size, k, s, p, q, d, transposed = setting
     view = transposed_convolution(torch.ones(size, size), torch.ones(k, k), s, p, q, d)
     if transposed:
-        side, (_, kinds), step = view.output_size[0], _kinds(view), 1
+        side, kinds, step = view.output_size[0], _kinds(view)[1], 1
     else:
         side, step = conv_size(size, k, s, p, d), s
         kinds = F.pad(torch.full((size, size), Kind.INPUT), (p, p, p, p), value=Kind.BORDER)
@@ -404,16 +364,12 @@ def _panel(setting: Setting) -> tuple[Grid, Grid]:
 
 
 def _kinds(view: TransposedConvolution) -> tuple[Tensor, Tensor]:
-    """Say what each cell of `stretched` and of `padded` is."""
-    ones = replace(view, x=torch.ones_like(view.x), dimensions=2)
-    stretched = (1 - ones.stretched.int()) * Kind.INSERTED_ZERO
-    border = view.border if isinstance(view.border, tuple) else (view.border, view.border)
-    kinds = torch.full(ones.padded.shape, Kind.BORDER)
-    top, left = border
-    inner = stretched[max(0, -top) :, max(0, -left) :][: len(kinds), : kinds.shape[1]]
-    top, left = max(0, top), max(0, left)
-    kinds[top : top + len(inner), left : left + inner.shape[1]] = inner
-    return stretched, kinds
+    """Return what each cell of `stretched` and of `padded` is."""
+    ones = replace(view, x=torch.ones(view.x.shape[-2:], dtype=torch.int64))
+    codes = 1 + ones.stretched  # 2 at the inputs, 1 at inserted zeros; padding adds 0
+    padded = replace(ones, x=codes, stride=(1, 1)).padded
+    kinds = torch.tensor([Kind.BORDER, Kind.INSERTED_ZERO, Kind.INPUT])
+    return kinds[codes], kinds[padded]
 
 
 def _mask(

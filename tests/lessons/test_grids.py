@@ -16,7 +16,6 @@ from cnnlab.lessons.arithmetic import (
     Kind,
     Setting,
     plot_arithmetic,
-    plot_grid,
     plot_grids,
     plot_recipe,
 )
@@ -27,6 +26,10 @@ from cnnlab.lessons.transposed import conv_size, conv_transpose_size, transposed
 def close_figures():
     yield
     plt.close("all")
+
+
+def plot_grid(values, title="", marked=None, **options):
+    return plot_grids([Grid(title, values, marked=marked)], **options)
 
 
 def texts(ax):

@@ -7,16 +7,13 @@ import torch
 import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 from cnnlab.exercises import transposed as ex
 from cnnlab.lessons.transposed import (
     bed_of_nails,
     conv_size,
     conv_transpose_size,
-    icnr_,
     overlap_count,
-    phase_energy,
     transposed_convolution,
 )
 
@@ -35,8 +32,7 @@ def both(value: int | tuple[int, int]) -> tuple[int, int]:
 @st.composite
 def problems(draw, dtype=torch.float64):
     """An input, a kernel and settings that torch accepts."""
-    groups = draw(st.integers(1, 3))
-    c_in, c_out = groups * draw(st.integers(1, 2)), draw(st.integers(1, 2))
+    c_in, c_out = draw(st.integers(1, 4)), draw(st.integers(1, 3))
     x_shape = (draw(st.integers(1, 2)), c_in, draw(st.integers(1, 4)), draw(st.integers(1, 4)))
     kernel_shape = (c_in, c_out, draw(st.integers(1, 4)), draw(st.integers(1, 4)))
     stride, dilation = draw(pairs(1, 4)), draw(pairs(1, 3))
@@ -46,7 +42,6 @@ def problems(draw, dtype=torch.float64):
         "padding": draw(pairs(0, 3)),
         "output_padding": draw(pairs(0, spare)),
         "dilation": dilation,
-        "groups": groups,
     }
     generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
     if dtype.is_floating_point:
@@ -110,8 +105,8 @@ def test_what_torch_accepts_is_accepted_and_it_is_the_adjoint_of_the_convolution
     x, kernel, options, _ = problem
     view = transposed_convolution(x, kernel, **options)
     large = torch.randn(len(x), view.output.shape[1], *view.output_size, dtype=x.dtype)
-    stride, padding, _, dilation, groups = options.values()
-    small = F.conv2d(large, kernel, None, stride, padding, dilation, groups)
+    stride, padding, _, dilation = options.values()
+    small = F.conv2d(large, kernel, None, stride, padding, dilation)
     small = small[..., : x.shape[2], : x.shape[3]]
     assert (small * x).sum() == pytest.approx((large * view.output).sum().item(), abs=1e-8)
 
@@ -188,9 +183,7 @@ def test_it_works_where_gradients_are_off_or_wanted():
         ((2, 2), (2, 2), {"stride": 2, "output_padding": 2}, "must be below stride=2"),
         ((2, 2), (1, 1, 2, 2), {}, "give both as"),
         ((2,), (2,), {}, "give both as"),
-        ((3, 2, 2), (2, 1, 2, 2), {}, "x has 3 channels"),
-        ((3, 2, 2), (3, 1, 2, 2), {"groups": 2}, "divisible by groups=2"),
-        ((3, 2, 2), (3, 1, 2, 2), {"groups": 0}, "groups=0"),
+        ((3, 2, 2), (2, 1, 2, 2), {}, "x has 3 channels, but the kernel .* takes 2"),
         ((2, 2), (2, 2), {"stride": 0}, "stride must be a whole number >= 1"),
         ((2, 2), (2, 2), {"dilation": (1, 0)}, "dilation must be"),
         ((2, 2), (2, 2), {"padding": -1}, "padding must be a whole number >= 0"),
@@ -286,84 +279,6 @@ def test_bed_of_nails_keeps_leading_dimensions_and_accepts_a_pair():
         bed_of_nails(torch.rand(3), 2)
 
 
-# -------------------------------------------------------------------------------- checkerboards
-
-
-def flat_response(layer: nn.Module) -> torch.Tensor:
-    with torch.no_grad():
-        return layer(torch.rand(1, 8, 1, 1).expand(1, 8, 12, 12))
-
-
-def test_divisibility_is_not_enough_but_resizing_and_icnr_are():
-    torch.manual_seed(0)
-    shuffled = nn.Conv2d(8, 32, 3, padding=1)
-    balanced = nn.Conv2d(8, 32, 3, padding=1, bias=False)
-    icnr_(balanced.weight, 2)
-    layers = {
-        "transposed": nn.ConvTranspose2d(8, 8, 4, stride=2, padding=1),
-        "pixel shuffle": nn.Sequential(shuffled, nn.PixelShuffle(2)),
-        "icnr": nn.Sequential(balanced, nn.PixelShuffle(2)),
-        "resize": nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(8, 8, 3, padding=1)),
-    }
-    energy = {n: phase_energy(flat_response(layer), 2, margin=4) for n, layer in layers.items()}
-    assert energy["transposed"] > 0.05 and energy["pixel shuffle"] > 0.05
-    assert energy["icnr"] < 1e-10 and energy["resize"] < 1e-10
-
-
-def test_phase_energy_is_between_nothing_and_everything():
-    pattern = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(4, 4).expand(2, 3, 8, 8)
-    assert phase_energy(pattern, 2) == pytest.approx(1)
-    assert phase_energy(pattern, 4) == pytest.approx(1)  # of period 2, so of period 4 as well
-    assert phase_energy(pattern, 1) == 0
-    assert phase_energy(torch.full((1, 1, 8, 8), 3.0), 2) == 0
-    assert phase_energy(torch.zeros(1, 1, 8, 8), 2) == 0
-    assert phase_energy(torch.full((1, 1, 9, 7), 3.0), (2, 3), margin=1) == 0
-
-
-def test_phase_energy_leaves_out_the_margin_and_refuses_too_large_a_one():
-    image = torch.ones(1, 1, 8, 8)
-    image[..., 0, :] = 9
-    assert phase_energy(image, 2) > 0.05 and phase_energy(image, 2, margin=1) == 0
-    for bad in (image[0], image[..., :1]):
-        with pytest.raises(ValueError, match="need"):
-            phase_energy(bad, 2)
-    with pytest.raises(ValueError, match="margin of 4"):
-        phase_energy(image, 2, margin=4)
-
-
-def test_phase_energy_tells_rows_from_columns():
-    stripes = torch.tensor([[1.0], [-1.0]]).repeat(3, 10).expand(1, 1, 6, 10)
-    assert phase_energy(stripes, (2, 1)) == pytest.approx(1)
-    assert phase_energy(stripes, (1, 2)) == 0
-    framed = F.pad(stripes, (1, 1, 1, 1), value=5.0)  # 8 × 12
-    assert phase_energy(framed, (2, 1), margin=1) == pytest.approx(1)
-    noisy = torch.rand(1, 1, 6, 10, generator=torch.Generator().manual_seed(0))
-    margin = F.pad(noisy, (1, 1, 1, 1), value=5.0)
-    assert phase_energy(margin, 2, margin=1) == pytest.approx(phase_energy(noisy, 2))
-    with pytest.raises(ValueError, match=r"^scale must be a whole number >= 1"):
-        phase_energy(stripes, 0)
-
-
 def test_nails_need_rows_and_columns_and_nothing_more():
     assert bed_of_nails(torch.ones(2, 3), 2).shape == (4, 6)
     assert bed_of_nails(torch.ones(2, 3), 1).tolist() == torch.ones(2, 3).tolist()
-
-
-def test_icnr_of_three_repeats_each_kernel_nine_times():
-    weight = icnr_(torch.empty(18, 2, 3, 3), 3)
-    assert torch.equal(weight[:9], weight[:1].expand(9, -1, -1, -1))
-    assert not torch.equal(weight[9], weight[0])
-    with pytest.raises(ValueError, match="12 kernels"):
-        icnr_(torch.empty(12, 2, 3, 3), 3)  # 12 is a multiple of 6, and not of 9
-
-
-def test_icnr_is_nearest_neighbor_resizing_of_a_convolution():
-    conv = nn.Conv2d(3, 8, 3, padding=1, bias=False)
-    assert icnr_(conv.weight, 2) is conv.weight
-    small = nn.Conv2d(3, 2, 3, padding=1, bias=False)
-    small.weight.data = conv.weight.data[::4]
-    x = torch.rand(1, 3, 5, 5)
-    expected = F.interpolate(small(x), scale_factor=2)
-    torch.testing.assert_close(F.pixel_shuffle(conv(x), 2), expected)
-    with pytest.raises(ValueError, match="8 kernels"):
-        icnr_(conv.weight, 3)
