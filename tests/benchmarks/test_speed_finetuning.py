@@ -39,7 +39,8 @@ def fine_tune(folder: Path, size: int, seed: int) -> list[tuple[float, float]]:
     one = data.train.subset([0])  # the head needs the features of the training pictures alone
     features = cnnlab.extract_features(backbone, dataclasses.replace(data, val=one, test=one))
     head = transfer_learning.linear_probe(features.train)
-    model = transfer_learning.with_head(backbone, head)
+    model = cnnlab.replace_head(backbone.model, len(data.classes))
+    model.fc.load_state_dict(head.state_dict())
     cnnlab.freeze(model, ["layer2", "layer3", "layer4", "fc"], norms=False)
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=1e-4, weight_decay=0.05, fused=True)
