@@ -47,8 +47,8 @@ def test_it_is_valid_and_stripped(notebook):
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
 
 
-def test_25_to_40_cells_short_ones(notebook):
-    assert 25 <= len(notebook.cells) <= 40
+def test_25_to_50_cells_short_ones(notebook):
+    assert 25 <= len(notebook.cells) <= 50
     lines = [len(cell.source.splitlines()) for cell in code_of(notebook)]
     assert max(lines) <= 20 and median(lines) <= 8
 
