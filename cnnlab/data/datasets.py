@@ -33,7 +33,7 @@ DIGITS_TEST, DIGITS_VAL = 360, 287
 
 
 def load_ants_and_bees(
-    source: str = "auto", image_size: int = 112, *, val_fraction: float = 0.2, seed: int = 0
+    source: str = "auto", image_size: int = 192, *, val_fraction: float = 0.2, seed: int = 0
 ) -> ImageData:
     """Load ants and bees, photographed or drawn; says which in one line.
 

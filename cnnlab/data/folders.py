@@ -22,7 +22,7 @@ SHOWN = 3  # skipped files named in the message; all of them are in `.skipped`
 
 def load_image_folder(
     path: str | Path,
-    image_size: int = 112,
+    image_size: int = 192,
     *,
     val_fraction: float = 0.2,
     test_fraction: float = 0.2,
