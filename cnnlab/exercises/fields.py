@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.exercises.engine import Cases, ExerciseError, Mistakes, exercise
-from cnnlab.fields.exact import receptive_field
-from cnnlab.fields.results import ReceptiveFields
+from cnnlab.fields import ReceptiveFields, receptive_field
 from cnnlab.lessons.field_figures import Step, trace
 
 __all__ = ["field_by_hand", "first_to_see", "wide_network"]

@@ -24,7 +24,7 @@ from cnnlab.data.splits import ImageData, Split
 from cnnlab.diagrams.graphs import Node
 from cnnlab.diagrams.tracing import trace
 from cnnlab.evaluation import Evaluation, evaluate
-from cnnlab.fields.exact import receptive_field
+from cnnlab.fields import receptive_field
 from cnnlab.lessons.blocks import DenseBlock, Inception, auxiliary_head, conv
 from cnnlab.models.small import BasicBlock
 from cnnlab.models.zoo import build, trained

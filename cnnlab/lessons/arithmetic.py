@@ -22,7 +22,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
-from cnnlab.lessons.transposed import TransposedConvolution, conv_size, transposed_convolution
+from cnnlab.fields import conv_size
+from cnnlab.lessons.transposed import TransposedConvolution, transposed_convolution
 from cnnlab.plotting import COLORS, styled
 
 __all__ = [

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 from torch.nn import functional as F
 
-from cnnlab.fields.results import Box, ReceptiveFields
+from cnnlab.fields import Box, ReceptiveFields, conv_size
 from cnnlab.plotting import COLORS, styled
 
 __all__ = [
@@ -165,7 +165,7 @@ class Step(NamedTuple):
 
     def outputs(self, inputs: int) -> int:
         """Return how many units the layer has above so many inputs."""
-        return (inputs - self.dilation * (self.kernel - 1) - 1) // self.stride + 1
+        return conv_size(inputs, self.kernel, self.stride, dilation=self.dilation)
 
 
 def trace(steps: Sequence[Step], unit: int) -> list[list[int]]:

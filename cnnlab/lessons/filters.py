@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnnlab.evaluation import model_device
-from cnnlab.fields.results import Field
+from cnnlab.fields import Field
 from cnnlab.models.backbones import find_head
 
 __all__ = [
@@ -435,7 +435,7 @@ def top_patches(images: Tensor, peaks: Peaks, field: Field, channel: int, count:
 
     Examples
     --------
-    >>> from cnnlab.fields.exact import receptive_field
+    >>> from cnnlab.fields import receptive_field
     >>> model = nn.Sequential(nn.Conv2d(3, 2, 3))
     >>> images = torch.zeros(5, 3, 16, 16, dtype=torch.uint8)
     >>> peaks = find_peaks(model, ["0"], [images.float()])["0"]

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cnnlab.fields import conv_size, conv_transpose_size
+
 __all__ = [
     "TransposedConvolution",
     "bed_of_nails",
@@ -224,35 +226,6 @@ class TransposedConvolution:
 def _four(image: Tensor) -> Tensor:
     """Add the dimensions of batch and channels where they are missing."""
     return image[(None,) * (4 - image.ndim)]
-
-
-def conv_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
-    """Return the side of a convolution's output (Dumoulin and Visin 2016, section 2).
-
-    Examples
-    --------
-    >>> conv_size(16, kernel=5, stride=2, padding=2), conv_size(15, kernel=5, stride=2, padding=2)
-    (8, 8)
-    """
-    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-
-
-def conv_transpose_size(
-    size: int,
-    kernel: int,
-    stride: int = 1,
-    padding: int = 0,
-    output_padding: int = 0,
-    dilation: int = 1,
-) -> int:
-    """Return the side of a transposed convolution's output (Dumoulin and Visin 2016, section 4).
-
-    Examples
-    --------
-    >>> [conv_transpose_size(8, kernel=5, stride=2, padding=2, output_padding=q) for q in (0, 1)]
-    [15, 16]
-    """
-    return (size - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1
 
 
 def bed_of_nails(x: Tensor, scale: int | Pair) -> Tensor:

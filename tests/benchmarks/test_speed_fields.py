@@ -10,7 +10,7 @@ import torch
 import torchvision
 
 import cnnlab
-from cnnlab.fields import measured
+from cnnlab.fields import gradient_support
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.usefixtures("one_thread")]
 
@@ -33,7 +33,7 @@ def test_all_fields_of_a_resnet_50_take_a_hundredth_of_the_gradients(report):
     for i, name in enumerate(layers):
         middle = tuple(count // 2 for count in fields[name].positions)
         start = time.process_time()
-        seen = measured.gradient_support(model, SIZE, name, middle)
+        seen = gradient_support(model, SIZE, name, middle)
         gradients += time.process_time() - start
         assert box_of(seen) == tuple(fields[name].at(*middle)), name
         if i % 20 == 0:

@@ -16,7 +16,7 @@ from matplotlib.colors import to_hex
 
 from cnnlab import receptive_field
 from cnnlab.data.places import packaged
-from cnnlab.fields.results import Box
+from cnnlab.fields import Box
 from cnnlab.lessons.field_figures import (
     Step,
     plot_effective_fields,

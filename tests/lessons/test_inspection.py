@@ -8,7 +8,7 @@ from torch import nn
 from torchvision import models
 
 from cnnlab import TinyResNet, load_backbone
-from cnnlab.fields.exact import receptive_field
+from cnnlab.fields import receptive_field
 from cnnlab.lessons.explanations import maximize_activation
 from cnnlab.lessons.filters import (
     activations,

@@ -11,9 +11,32 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor, lcm
 
-__all__ = ["Axis", "Taps", "adaptive", "convolution", "padded", "resampled", "transposed"]
-
 Span = tuple[int, int]  # first and last input pixel
+
+
+def conv_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
+    """Return the side of a convolution's output (Dumoulin and Visin 2016, section 2).
+
+    Examples
+    --------
+    >>> conv_size(16, kernel=5, stride=2, padding=2), conv_size(15, kernel=5, stride=2, padding=2)
+    (8, 8)
+    """
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def conv_transpose_size(
+    size: int, kernel: int, stride: int = 1, padding: int = 0, output_padding: int = 0,
+    dilation: int = 1,
+) -> int:  # fmt: skip
+    """Return the side of a transposed convolution's output (Dumoulin and Visin 2016, section 4).
+
+    Examples
+    --------
+    >>> [conv_transpose_size(8, kernel=5, stride=2, padding=2, output_padding=q) for q in (0, 1)]
+    [15, 16]
+    """
+    return (size - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1
 
 
 @dataclass(frozen=True)
@@ -36,16 +59,10 @@ class Taps:
 
 
 def convolution(
-    length: int,
-    kernel: int,
-    stride: int = 1,
-    padding: Span = (0, 0),
-    dilation: int = 1,
+    length: int, kernel: int, stride: int = 1, padding: Span = (0, 0), dilation: int = 1,
     ceil_mode: bool = False,
-) -> Taps:
+) -> Taps:  # fmt: skip
     """Return the taps of a convolution or a pooling on an axis of ``length`` pixels.
-
-    Source: Dumoulin and Visin (2016), *A guide to convolution arithmetic*.
 
     Examples
     --------
@@ -53,9 +70,8 @@ def convolution(
     [1, 2, 3]
     """
     before, after = padding
-    room = length + before + after - dilation * (kernel - 1) - 1
-    room += stride - 1 if ceil_mode else 0  # the last window may stand over the end,
-    outputs = room // stride + 1
+    room = length + before + after + (stride - 1 if ceil_mode else 0)
+    outputs = conv_size(room, kernel, stride, dilation=dilation)  # a last window may overhang,
     if ceil_mode and (outputs - 1) * stride >= length + before:
         outputs -= 1  # but not begin in the padding behind it
     if outputs < 1:
@@ -69,13 +85,9 @@ def convolution(
 
 
 def transposed(
-    length: int,
-    kernel: int,
-    stride: int = 1,
-    padding: int = 0,
-    output_padding: int = 0,
+    length: int, kernel: int, stride: int = 1, padding: int = 0, output_padding: int = 0,
     dilation: int = 1,
-) -> Taps:
+) -> Taps:  # fmt: skip
     """Return the taps of a transposed convolution: input ``j`` writes to ``j·s − p + t·d``.
 
     Examples
@@ -83,7 +95,7 @@ def transposed(
     >>> [transposed(4, kernel=3, stride=2).of(i) for i in (1, 2)]
     [[0], [0, 1]]
     """
-    outputs = (length - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1
+    outputs = conv_transpose_size(length, kernel, stride, padding, output_padding, dilation)
 
     def of(i: int) -> list[int]:
         sources = [i + padding - t * dilation for t in range(kernel)]
@@ -135,7 +147,7 @@ def resampled(length: int, outputs: int, step: Fraction, mode: str, corners: boo
 def padded(length: int, before: int, after: int, mode: str = "constant") -> Taps:
     """Return the taps of a padding layer; negative numbers cut pixels off.
 
-    Reflecting, replicating and circular padding read pixels of the picture again.
+    Reflecting, replicating and circular padding read pixels of the image again.
 
     Examples
     --------
@@ -155,7 +167,7 @@ def padded(length: int, before: int, after: int, mode: str = "constant") -> Taps
 
 @dataclass(frozen=True)
 class Axis:
-    """The fields along one axis of an endless picture, where no border cuts them.
+    """The fields along one axis of an endless image, where no border cuts them.
 
     They repeat: position ``i + len(spans)`` sees what position ``i`` sees, ``len(spans) · stride``
     pixels further on. Without upsampling there is one span; a 2× upsampling makes two, because
@@ -187,7 +199,7 @@ class Axis:
         spans = tuple(hull(map(self.span, taps.of(i))) for i in range(period))
         return Axis(self.stride * taps.step, spans)
 
-    def joined(self, other: Axis) -> Axis | None:
+    def union(self, other: Axis) -> Axis | None:
         """Return the hull of two branches (None if they move at different strides)."""
         if self == other or self.stride != other.stride:
             return self if self == other else None

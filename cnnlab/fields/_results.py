@@ -1,4 +1,4 @@
-"""Receptive fields as a user meets them: boxes of pixels, one field a layer, a printed table."""
+"""Receptive fields as a user meets them: boxes of pixels, a field per layer, a printed table."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from cnnlab.fields.boxes import EMPTY, Boxes, least
-from cnnlab.fields.taps import Axis
-
-__all__ = ["Box", "Field", "ReceptiveFields"]
+from cnnlab.fields._boxes import EMPTY, Boxes, least
+from cnnlab.fields._taps import Axis
 
 Number = int | Fraction
 
@@ -52,7 +50,7 @@ class Box(NamedTuple):
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Rows and columns to cut the box out of a picture (only for a clipped box)."""
+        """Rows and columns to cut the box out of an image (only for a clipped box)."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
 
@@ -70,14 +68,11 @@ class Field:
         Layer and type of the layer.
     boxes : Boxes
         What each element of the feature map sees.
-    depth : int
-        How many modules the layer lies in, itself included.
     """
 
     name: str
     operation: str
     boxes: Boxes
-    depth: int = 1
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -101,7 +96,7 @@ class Field:
         The largest one where it depends on the position (upsampling). If the fields follow no
         regular pattern (global, or windows that were shuffled): the largest clipped box.
         """
-        top, left, bottom, right = (side.flatten() for side in self.all_sides)
+        top, left, bottom, right = as_slices(self.boxes.sides)
         clipped = (int((bottom - top).max()), int((right - left).max()))
         spans = [axis.spans if axis else () for axis in self.boxes.axes]
         sizes = [max((s[1] - s[0] + 1 for s in axis if s), default=0) for axis in spans]
@@ -139,8 +134,8 @@ class Field:
         y, x : int
             Row and column on the layer's feature map.
         clipped : bool
-            Only pixels of the picture, exact for this position. If False, the box that the
-            position would have on an endless picture, without borders.
+            Only pixels of the image, exact for this position. If False, the box that the
+            position would have on an endless image, without borders.
 
         Returns
         -------
@@ -177,21 +172,14 @@ class Field:
         sides = as_slices([least(side, others) for side in self.boxes.sides])
         return [side.reshape(rows, columns) for side in sides]
 
-    @property
-    def all_sides(self) -> list[Tensor]:
-        """Top, left, bottom, right of every element's clipped box."""
-        return as_slices(self.boxes.sides)
-
     def of_both(self, function: Callable[[Axis], Any]) -> Any:
         """Return a property of rows and columns, None if either is irregular."""
         rows, columns = self.boxes.axes
         return None if rows is None or columns is None else (function(rows), function(columns))
 
     def __repr__(self) -> str:
-        described = {"size": times(self.size), "stride": times(self.stride)}
-        described["start"] = times(self.start, ", ")
-        text = ", ".join(f"{key} {value}" for key, value in described.items() if value != "–")
-        return f"Field({self.name}: {'global, ' + self.reason if self.is_global else text})"
+        numbers = f"size {times(self.size)}, stride {times(self.stride)}"
+        return f"Field({self.name}: {'global, ' + self.reason if self.is_global else numbers})"
 
 
 class ReceptiveFields(Mapping[str, Field]):
@@ -218,7 +206,7 @@ class ReceptiveFields(Mapping[str, Field]):
 
     def outline(self, depth: int = 1) -> ReceptiveFields:
         """Return only the outer layers: with depth 1, ``layer1`` but not ``layer1.0``."""
-        kept = {name: field for name, field in self.items() if field.depth <= depth}
+        kept = {name: field for name, field in self.items() if name.count(".") < depth}
         return ReceptiveFields(kept, self.input_size)
 
     def __repr__(self) -> str:

@@ -1,0 +1,227 @@
+"""The exact receptive field of every layer: the network's own code runs, on boxes of pixels."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx.node import map_aggregate
+from torch.overrides import TorchFunctionMode
+
+from cnnlab.fields import _rules
+from cnnlab.fields._boxes import Boxes, image_boxes
+from cnnlab.fields._results import Field, ReceptiveFields
+
+QUESTIONS = {"__get__", "__len__", "dim", "is_floating_point", "ndimension", "numel", "size"}
+CONSTANTS = {"new_empty", "new_full", "new_ones", "new_tensor", "new_zeros"}
+CONSTANTS |= {"empty_like", "full_like", "ones_like", "zeros_like"}
+DECISIONS = {"__bool__", "__float__", "__index__", "__int__", "item", "numpy", "tolist"}
+
+
+class FieldError(ValueError):
+    """The field of a layer is unknown: the message names the layer, operation and line."""
+
+
+def receptive_field(
+    model: nn.Module, input_size: tuple[int, int, int] = (3, 224, 224)
+) -> ReceptiveFields:
+    """Return what every layer of a network sees of its input.
+
+    The network's code runs, but on boxes instead of numbers: the box that each element of each
+    feature map sees is followed from the image to the output. Borders, ceil mode, padding that
+    depends on the size, uneven bins, branches and groups of channels are exact. The network
+    counts as being in eval mode (BatchNorm with stored statistics, no dropout); hooks are not
+    called, and the model itself is left as it was.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Maps images (1, C, H, W) to anything.
+    input_size : tuple of int
+        (C, H, W) of one image, in pixels.
+
+    Returns
+    -------
+    ReceptiveFields
+        A mapping from layer name to :class:`~cnnlab.fields.Field`, in execution order. Names are
+        those of ``model.named_modules()``; an operation outside of layers has the name of its
+        function behind that of the module that calls it (``layer1.0.add``). What runs again gets
+        ``:2``, ``:3`` …
+
+    Raises
+    ------
+    FieldError
+        If an operation has no rule, or the course of the code depends on the values of pixels.
+
+    Notes
+    -----
+    The size of a chain of layers follows Araujo, Norris and Sim (2019), *Computing receptive
+    fields of convolutional neural networks*, Distill.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(1, 1, 3))
+    >>> fields = receptive_field(net, (1, 28, 28))
+    >>> fields["2"].size, fields["2"].stride, fields["2"].start
+    ((8, 8), (2, 2), (-1, -1))
+    >>> fields["2"].at(0, 0)
+    Box(top=0, left=0, bottom=7, right=7)
+    """
+    if len(input_size) != 3 or min(input_size) < 1:
+        raise ValueError(f"input_size must be (channels, height, width), got {input_size!r}")
+    recorder = Recorder(model)
+    undisturbed = torch.random.fork_rng(devices=[])
+    try:
+        with in_eval_mode(model), torch.no_grad(), torch.device("cpu"), undisturbed:
+            recorder.run(model, image_boxes(*input_size))
+    except FieldError:
+        raise
+    except Exception as error:
+        place = last_place(traceback.extract_tb(error.__traceback__))
+        what = f"{type(model).__name__} with an input of size {tuple(input_size)}"
+        raise FieldError(f"the fields of {what} are unknown: {error}{place}") from error
+    return ReceptiveFields(recorder.fields, input_size)
+
+
+class Recorder(TorchFunctionMode):
+    """Replaces every operation on a tensor that depends on the image by one on boxes.
+
+    Such a tensor has a shape and no numbers of its own: only one is stored, and expanded.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.fields: dict[str, Field] = {}
+        self._names = {module: name for name, module in model.named_modules()}
+        self._owner = ""  # the innermost running module with parts of its own, with a dot behind
+        self._layer: nn.Module | None = None  # the running module without such parts
+        self._seen: dict[int, tuple[Tensor, Boxes]] = {}  # by id; the tensor is kept alive
+        self._views: set[int] = set()  # ids of tensors that share their memory with another one
+
+    def run(self, model: nn.Module, boxes: Boxes) -> None:
+        """Run a network; every call of a module in it goes through `call`."""
+        image, plain, call = self.tensor_of(boxes), nn.Module.__call__, self.call
+        try:
+            nn.Module.__call__ = lambda *args, **kwargs: call(*args, **kwargs)  # type: ignore
+            with self:
+                model.forward(image)
+        finally:
+            nn.Module.__call__ = plain  # type: ignore
+
+    def tensor_of(self, boxes: Boxes, is_view: bool = False) -> Tensor:
+        """Return a tensor that stands for boxes in the network's code."""
+        tensor = torch.zeros(()).expand(boxes.shape)
+        self._seen[id(tensor)] = tensor, boxes
+        if is_view:
+            self._views.add(id(tensor))
+        return tensor
+
+    def call(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """Run a module in place of ``nn.Module.__call__``, and note what its output sees."""
+        if self._layer is not None or module not in self._names:
+            return module.forward(*args, **kwargs)
+        name, owner = self._names[module], self._owner
+        self._owner, self._layer = f"{name}.", module if is_layer(module) else None
+        result = module.forward(*args, **kwargs)
+        self._owner, self._layer = owner, None
+        self._note(self._free(name), type(module).__name__, result)
+        return result
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        name, kwargs = func.__name__, kwargs or {}
+        if not self._boxes_in((args, kwargs)) or name in CONSTANTS:
+            return func(*args, **kwargs)
+        if name in QUESTIONS:
+            answer = func(*args, **kwargs)
+            if not isinstance(answer, Tensor):
+                return answer
+        layer, kind = self._owner + name.strip("_"), name
+        if self._layer is not None:
+            layer, kind = self._owner.rstrip("."), type(self._layer).__name__
+        layer = self._free(layer)
+        try:
+            if name in DECISIONS:
+                raise ValueError("the course of the code depends on the values of pixels")
+            result = self._apply(func, layer, args, kwargs)
+        except Exception as error:
+            why = f"there is no rule for {error}" if isinstance(error, KeyError) else str(error)
+            what = f"{layer!r} ({kind}){last_place(traceback.extract_stack())}"
+            raise FieldError(f"the field of layer {what} is unknown: {why}") from error
+        if self._layer is None:
+            self._note(layer, name, result)
+        return result
+
+    def _apply(self, func: Callable[..., Any], layer: str, args: Any, kwargs: Any) -> Any:
+        """Do an operation on boxes; name the layer in the reason if it makes the field global."""
+        name, key = func.__name__, func.__name__.strip("_")
+        plain = map_aggregate((args, kwargs), self._boxes_or_itself)
+        result = _rules.apply(func, key, *plain)
+        if name.startswith("__i") or (name.endswith("_") and not name.startswith("__")):
+            target = args[0]
+            if id(target) in self._views and result is not plain[0][0]:
+                raise KeyError(f"{name} on a view of another tensor")
+            self._seen[id(target)] = target, result
+            return target
+        was_global = any(boxes.reason for boxes in self._boxes_in((args, kwargs)))
+
+        def stand_in(value: Any) -> Any:
+            if not isinstance(value, Boxes):
+                return value
+            if value.reason and not was_global:
+                value = replace(value, reason=f"{layer}: {value.reason}")
+            return self.tensor_of(value, key in _rules.MOVEMENTS)
+
+        return map_aggregate(result, stand_in)
+
+    def _note(self, name: str, operation: str, result: Any) -> None:
+        """Add the field of a layer; the first one of several outputs."""
+        for boxes in self._boxes_in(result)[:1]:
+            self.fields[name] = Field(name, operation, boxes)
+
+    def _free(self, name: str) -> str:
+        """Return a name, with ``:2``, ``:3`` … if it is taken."""
+        names = itertools.chain([name], (f"{name}:{count}" for count in itertools.count(2)))
+        return next(free for free in names if free not in self.fields)
+
+    def _boxes_in(self, value: Any) -> list[Boxes]:
+        """Return all boxes in nested arguments or results."""
+        parts = map(self._boxes_or_itself, _rules.leaves(value))
+        return [part for part in parts if isinstance(part, Boxes)]
+
+    def _boxes_or_itself(self, value: Any) -> Any:
+        return self._seen[id(value)][1] if id(value) in self._seen else value
+
+
+def is_layer(module: nn.Module) -> bool:
+    """Tell whether a module counts as one operation: from torch.nn, or without parts."""
+    from_torch = type(module).__module__.startswith("torch.nn")
+    return not any(module.children()) or (from_torch and not isinstance(module, nn.Sequential))
+
+
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Switch every module to eval mode, and each back to what it was."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        for module in modes:
+            module.training = False
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def last_place(frames: Iterable[traceback.FrameSummary]) -> str:
+    """Return the last line of a trace that lies outside of torch and of this folder."""
+    libraries = tuple(os.path.dirname(file) + os.sep for file in (torch.__file__, __file__))
+    own = [f for f in frames if not f.filename.startswith((*libraries, "<"))]
+    return f" at {own[-1].filename}:{own[-1].lineno} ({own[-1].line})" if own else ""
