@@ -13,26 +13,35 @@ __all__ = ["majority_baseline", "parameter_groups", "wilson_interval"]
 
 
 def labels_of_two_sets(generator: torch.Generator) -> Cases:
-    """Yield (train_labels, test_labels), without ties for the most frequent label."""
+    """Yield (train_labels, test_labels); the most frequent ones differ, and both together, too."""
     yield torch.tensor([0, 0, 1]), torch.tensor([1, 1, 0, 1])
-    for counts in [((9, 20), (30, 11)), ((5, 12, 8), (7, 9, 14))]:
+    for counts in [((20, 9), (11, 30)), ((10, 8, 0), (3, 8, 9)), ((5, 12, 8), (7, 9, 14))]:
         labels = [torch.arange(len(n)).repeat_interleave(torch.tensor(n)) for n in counts]
         yield tuple(x[torch.randperm(len(x), generator=generator)] for x in labels)
 
 
 def mistaken_baselines(train: Tensor, test: Tensor) -> Mistakes:
     """Return diagnosis -> the wrong answer that earns it."""
-    majority = train.bincount().argmax()
-    hits = (test == majority).sum()
-    chosen_on_test = test.bincount().max() / len(test)
-    measured_on_train = train.bincount().max() / len(train)
+
+    def accuracy(chosen_on: Tensor, measured_on: Tensor) -> float:
+        return float((measured_on == chosen_on.bincount().argmax()).float().mean())
+
+    both, right = torch.cat([train, test]), accuracy(train, test)
     return {
-        "you took the most frequent *test* label: choose it in the training labels": chosen_on_test,
-        "you measured on the training labels; measure on the test labels": measured_on_train,
-        "1/classes is guessing; here one class is always predicted": 1 / (train.max() + 1),
-        "this is a percentage: give a fraction between 0 and 1": 100 * hits / len(test),
-        "this is the number of hits: divide it by the number of test labels": hits,
-        "this is the majority class: how often is it right on the test labels?": majority,
+        "the most frequent label of the *training* set is asked for, not of the test set": (
+            accuracy(test, test)
+        ),
+        "choose the class in the training labels only, not in both sets together": (
+            accuracy(both, test)
+        ),
+        "you measured on the training labels; measure on the test labels": accuracy(train, train),
+        "you measured on all labels; measure on the test labels only": accuracy(train, both),
+        "1/classes is guessing; here one class is always predicted": 1 / (int(train.max()) + 1),
+        "this is a percentage: give a fraction between 0 and 1": 100 * right,
+        "this is the number of hits: divide it by the number of test labels": right * len(test),
+        "this is the class: how often is it right on the test labels?": (
+            int(train.bincount().argmax())
+        ),
     }
 
 
@@ -54,10 +63,14 @@ def majority_baseline(train_labels: torch.Tensor, test_labels: torch.Tensor) -> 
 
 def small_networks(generator: torch.Generator) -> Cases:
     """Yield (model, head_name, lr, …); one layer is called almost like the head, one is frozen."""
-    yield nn.ModuleDict({name: nn.Linear(2, 2) for name in ("conv", "fc")}), "fc", 0.1
-    yield nn.ModuleDict({name: nn.Linear(2, 2) for name in ("conv", "fc")}), "fc", 0.1, 0.5
-    yield nn.ModuleDict({name: nn.Linear(2, 2) for name in ("conv", "fc_in", "fc")}), "fc", 0.01
-    model = nn.ModuleDict({name: nn.Linear(2, 2) for name in ("frozen", "conv", "fc")})
+
+    def network(*names: str) -> nn.ModuleDict:
+        return nn.ModuleDict({name: nn.Linear(2, 2) for name in names})
+
+    yield network("conv", "fc"), "fc", 0.1
+    yield network("conv", "fc"), "fc", 0.2, 0.5
+    yield network("conv", "fc_in", "fc"), "fc", 0.01
+    model = network("frozen", "conv", "fc")
     model["frozen"].requires_grad_(False)
     yield model, "fc", 0.1
 
@@ -76,32 +89,30 @@ def rate_of_each_parameter(groups: Any, model: nn.Module, *_: Any) -> dict[str, 
     return {name: sorted(found) if found[1:] else found[0] for name, found in rates.items()}
 
 
-def groups(backbone: list, backbone_lr: float, head: list, head_lr: float) -> list[dict]:
-    """Return the two groups as torch.optim takes them."""
-    return [{"params": backbone, "lr": backbone_lr}, {"params": head, "lr": head_lr}]
-
-
 def mistaken_groups(model: nn.Module, head_name: str, lr: float, factor: float = 0.1) -> Mistakes:
     """Return diagnosis -> the wrong answer that earns it."""
-    trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     frozen = [p for p in model.parameters() if not p.requires_grad]
-    body = [p for name, p in trainable if not name.startswith(f"{head_name}.")]
-    head = [p for name, p in trainable if name.startswith(f"{head_name}.")]
-    unlike_head = [p for name, p in trainable if not name.startswith(head_name)]
-    like_head = [p for name, p in trainable if name.startswith(head_name)]
-    small, large = lr * factor, lr / factor
+
+    def groups(body_lr: float = lr * factor, head_lr: float = lr, begin: str = ".") -> list[dict]:
+        parts: tuple[list, list] = [], []
+        for name, parameter in trainable.items():
+            parts[name.startswith(f"{head_name}{begin}")].append(parameter)
+        return [{"params": parts[0], "lr": body_lr}, {"params": parts[1], "lr": head_lr}]
+
+    body, head = groups()
+    everything = {"params": [*body["params"], *head["params"]], "lr": lr * factor}
+    with_frozen = {"params": [*body["params"], *frozen], "lr": lr * factor}
     return {
-        "both rates are the same; a pretrained backbone needs less": groups(body, lr, head, lr),
-        "the rates are swapped: small steps for the backbone": groups(body, lr, head, small),
-        "you divided by backbone_factor: multiply, to make the steps small": groups(
-            body, large, head, lr
-        ),
-        "0.1 is built in: use the argument backbone_factor": groups(body, lr * 0.1, head, lr),
-        "a frozen parameter is in a group": groups(body + frozen, small, head, lr),
-        "the head is in both groups, which torch refuses": groups(body + head, small, head, lr),
-        "fc_in is no part of fc: compare with 'fc.'": groups(unlike_head, small, like_head, lr),
+        "both rates are the same; a pretrained backbone needs less": groups(body_lr=lr),
+        "the rates are swapped: small steps for the backbone": groups(lr, lr * factor),
+        "you divided by backbone_factor: multiply, to make the steps small": groups(lr / factor),
+        "0.1 is built in: use the argument backbone_factor": groups(lr * 0.1),
+        "a frozen parameter is in a group": [with_frozen, head],
+        "the head is in both groups, which torch refuses": [everything, head],
+        "fc_in is no part of fc: compare with 'fc.'": groups(begin=""),
         "the head is in no group and would never learn. Did you loop twice over "
-        "model.named_parameters()? It is empty after the first loop": groups(body, small, [], lr),
+        "model.named_parameters()? It is empty after the first loop": [body],
     }
 
 
@@ -132,26 +143,28 @@ def scores(generator: torch.Generator) -> Cases:
     yield from [(8, 10), (0, 10), (10, 10), (143, 153), (8, 10, 1.0), (90, 100, 2.576)]
 
 
-def mistaken_intervals(correct: int, total: int, z: float | None = None) -> Mistakes:
+def mistaken_intervals(correct: int, total: int, z: float = 1.96) -> Mistakes:
     """Return diagnosis -> the wrong answer that earns it."""
+    p = correct / total
 
-    def interval(z: float, z2: float, root: float = 0.5, center: float | None = None) -> Any:
-        shrink = 1 + z2 / total
-        half = z / shrink * (p * (1 - p) / total + z2 / (4 * total**2)) ** root
-        center = (p + z2 / (2 * total)) / shrink if center is None else center
+    def interval(z: float = z, power: int = 2, root: float = 0.5) -> tuple[float, float]:
+        shrink = 1 + z**power / total
+        center = (p + z**power / (2 * total)) / shrink
+        half = z / shrink * (p * (1 - p) / total + z**power / (4 * total**2)) ** root
         return center - half, center + half
 
-    p, one_sided, z = correct / total, z or 1.645, z or 1.96
-    wald = z * (p * (1 - p) / total) ** 0.5
-    low, high = interval(z, z**2)
+    low, high = interval()
+    half, wald = (high - low) / 2, z * (p * (1 - p) / total) ** 0.5
+    denominator = 1 + z**2 / total
     return {
         "this is Wald's interval: 0 of 10 gets no width, as if certain": (p - wald, p + wald),
-        "only the width is Wilson's: move the center from p to ½": interval(z, z**2, center=p),
-        "a square is missing: where Wilson has z², you have z": interval(z, z),
-        "the square root is missing: this half width is a variance": interval(z, z**2, root=1),
+        "only the width is Wilson's: move the center from p to ½": (p - half, p + half),
+        "divide center and half width by 1 + z² / n": (low * denominator, high * denominator),
+        "a square is missing: where Wilson has z², you have z": interval(power=1),
+        "the square root is missing: this half width is a variance": interval(root=1),
         "these are percentages: give fractions between 0 and 1": (100 * low, 100 * high),
-        "1.645 is one-sided; 95 % with two ends is z = 1.96": interval(one_sided, one_sided**2),
-        "1.96 is built in: use the argument z": interval(1.96, 1.96**2),
+        "1.645 is one-sided; 95 % with two ends is z = 1.96": interval(1.645 if z == 1.96 else z),
+        "1.96 is built in: use the argument z": interval(1.96),
     }
 
 

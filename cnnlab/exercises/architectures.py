@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -14,36 +14,23 @@ __all__ = ["best_within", "bottleneck_saving", "layer_parameters"]
 
 def layers(generator: torch.Generator) -> Cases:
     """Yield (kernel, in_channels, out_channels, groups); LeNet-5's third layer comes first."""
-    yield 5, 6, 16, 1
-    yield 7, 8, 8, 8  # depthwise
-    for _ in range(4):
-        kernel, a, b, groups = (int(n) for n in torch.randint(2, 7, (4,), generator=generator))
-        yield kernel, a * groups, (b + 5) * groups, groups
+    yield from [(5, 6, 16, 1), (7, 8, 8, 8), (3, 10, 14, 2), (2, 9, 15, 3), (6, 35, 20, 5)]
 
 
 def mistaken_counts(kernel: int, in_channels: int, out_channels: int, groups: int) -> Mistakes:
     """Return diagnosis -> the wrong answer that earns it."""
-    weights = kernel**2 * in_channels * out_channels
+    depth = in_channels // groups
+    weights = kernel**2 * depth * out_channels
     return {
-        "the biases are missing: one for each output channel": weights // groups,
-        "a bias belongs to an output channel, not to an input channel": weights // groups
-        + in_channels,
-        "groups are missing: each kernel sees only in_channels / groups channels": weights
-        + out_channels,
-        "a kernel is square: kernel × kernel weights for each pair of channels": kernel
-        * in_channels
-        * out_channels
-        // groups
-        + out_channels,
-        "this is one kernel: there is one for each output channel": kernel**2
-        * in_channels
-        // groups
-        + 1,
-        "every kernel is as deep as its input: multiply by in_channels / groups": kernel**2
-        * out_channels
-        + out_channels,
-        "one bias is shared by the whole kernel, not one for each of its weights": 2
-        * (weights // groups),
+        "the biases are missing: one for each output channel": weights,
+        "a bias belongs to an output channel, not to an input channel": weights + in_channels,
+        "each kernel sees only in_channels / groups channels": weights * groups + out_channels,
+        "a kernel is square: kernel × kernel weights per channel": weights // kernel + out_channels,
+        "this is one kernel: there is one for each output channel": kernel**2 * depth + 1,
+        "a kernel is as deep as its input: in_channels / groups": (
+            kernel**2 * out_channels + out_channels
+        ),
+        "one bias is shared by the whole kernel, not one for each of its weights": 2 * weights,
     }
 
 
@@ -55,7 +42,7 @@ def mistaken_counts(kernel: int, in_channels: int, out_channels: int, groups: in
         "There is one kernel, and one bias, for each output channel.",
         "With groups, each kernel sees in_channels / groups channels.",
     ],
-    takeaway="the size of the picture does not matter: that is why convolutions are small",
+    takeaway="the size of the image does not matter: that is why convolutions are small",
 )
 def layer_parameters(kernel: int, in_channels: int, out_channels: int, groups: int) -> int:
     """Count the weights and biases of Conv2d(in_channels, out_channels, kernel, groups=groups)."""
@@ -65,10 +52,7 @@ def layer_parameters(kernel: int, in_channels: int, out_channels: int, groups: i
 
 def bottlenecks(generator: torch.Generator) -> Cases:
     """Yield (channels, width); ResNet-50's first stage comes first."""
-    yield 256, 64
-    for _ in range(4):
-        width, factor = (int(n) for n in torch.randint(2, 9, (2,), generator=generator))
-        yield 16 * width * factor, 16 * width
+    yield from [(256, 64), (48, 5), (35, 16), (12, 20)]
 
 
 def mistaken_savings(channels: int, width: int) -> Mistakes:
@@ -79,21 +63,19 @@ def mistaken_savings(channels: int, width: int) -> Mistakes:
         "there are two 1×1 convolutions: one in front and one behind": direct / (ends / 2 + middle),
         "the outer kernels are 1×1: they need no factor of nine": direct / (9 * ends + middle),
         "the middle one is 3×3: nine weights for each pair of channels": direct / (ends + width**2),
+        "the direct convolution is 3×3, too: nine weights": channels**2 / (ends + middle),
         "the other way round: direct cost divided by bottleneck's": (ends + middle) / direct,
-        "a cost goes with the product of channels in and out, not with one of them": 9
-        * channels
-        / (2 * channels + 9 * width),
+        "multiply channels in by channels out": 9 * channels / (2 * channels + 9 * width),
     }
 
 
 @exercise(
     cases=bottlenecks,
-    normalize=lambda result, *_: round(float(result), 6),
     mistakes=mistaken_savings,
     hints=[
         "Multiply-adds at one place: kernel² × channels in × channels out.",
         "The bottleneck has three terms: channels → width, width → width, width → channels.",
-        "Height and width of the picture are the same everywhere: they cancel.",
+        "Height and width of the image are the same everywhere: they cancel.",
     ],
     takeaway="a 1×1 convolution mixes channels cheaply, so that the 3×3 has little left to carry",
 )
@@ -113,50 +95,48 @@ class Row(NamedTuple):
     top1: float | None
 
 
+LEDGER = (
+    Row("no accuracy", 0.05, 100_000, None),
+    Row("cheapest", 0.06, 900_000, 55.0),
+    Row("smallest", 0.9, 200_000, 61.0),
+    Row("least accurate", 0.8, 4_000_000, 50.0),
+    Row("well inside", 1.2, 12_000_000, 70.0),
+    Row("many multiply-adds, just allowed", 2.0, 11_000_000, 74.0),
+    Row("many parameters, just allowed", 1.1, 20_000_000, 73.0),
+    Row("on both limits", 2.0, 20_000_000, 75.0),
+    Row("too many multiply-adds", 2.5, 5_000_000, 76.0),
+    Row("too many parameters", 1.5, 60_000_000, 77.0),
+    Row("too much of both", 2.5, 60_000_000, 78.0),
+)
+
+
 def ledgers(generator: torch.Generator) -> Cases:
-    """Yield (rows, most GMACs, most parameters); one row has no accuracy, one lies on the limit."""
-    for _ in range(6):
-        gmacs = (torch.rand(8, generator=generator) * 4 + 0.1).tolist()
-        sizes = (torch.rand(8, generator=generator) * 4e7 + 1e6).tolist()
-        top1 = (60 + 20 * torch.rand(8, generator=generator)).tolist()
-        rows = [
-            Row(f"net{i}", round(g, 2), int(p), round(a, 1))
-            for i, (g, p, a) in enumerate(zip(gmacs, sizes, top1, strict=True))
-        ]
-        best = max(row.top1 or 0 for row in rows)
-        rows += [
-            Row("no accuracy", 0.05, 100_000, None),
-            Row("small", 0.06, 200_000, 50.0),
-            Row("on the limit", 2.0, 20_000_000, best + 1),
-            Row("too many multiply-adds", 2.5, 5_000_000, best + 2),
-            Row("too large", 1.5, 60_000_000, best + 3),
-            Row("too much of both", 2.5, 60_000_000, best + 4),
-        ]
+    """Yield (rows, most GMACs, most parameters): rows in any order, some left out."""
+    for left_out in [(), ("on both limits",), ("on both limits", LEDGER[5].name)]:
+        rows = [row for row in LEDGER if row.name not in left_out]
         order = torch.randperm(len(rows), generator=generator).tolist()
         yield [rows[i] for i in order], 2.0, 20_000_000
 
 
-def mistaken_choices(rows: Sequence[Row], max_gmacs: float, max_parameters: int) -> Mistakes:
+def mistaken_choices(rows: list[Row], max_gmacs: float, max_parameters: int) -> Mistakes:
     """Return diagnosis -> the wrong answer that earns it."""
     known = [row for row in rows if row.top1]
-    fits = [row for row in known if row.gmacs <= max_gmacs and row.parameters <= max_parameters]
-    below = [row for row in fits if row.gmacs < max_gmacs]
+    slim = [row for row in known if row.parameters <= max_parameters]
+    fast = [row for row in known if row.gmacs <= max_gmacs]
+    fits = [row for row in slim if row in fast]
+    below = [row for row in fits if row.gmacs < max_gmacs and row.parameters < max_parameters]
 
-    def best(candidates: Sequence[Row]) -> str:
+    def best(candidates: Iterable[Row]) -> str:
         return max(candidates, key=lambda row: row.top1 or 0).name
 
     return {
         "the most accurate of all: it does not keep to the limits": best(known),
-        "it has too many parameters: few multiply-adds do not make a small file": best(
-            [row for row in known if row.gmacs <= max_gmacs]
-        ),
-        "it needs too many multiply-adds: a small file can still be slow": best(
-            [row for row in known if row.parameters <= max_parameters]
-        ),
+        "it has too many parameters: few multiply-adds do not make a small file": best(fast),
+        "it needs too many multiply-adds: a small file can still be slow": best(slim),
         "what lies exactly on a limit keeps to it: use <=": best(below),
-        "the cheapest that fits: take the most accurate one": min(
-            fits, key=lambda row: row.gmacs
-        ).name,
+        "the least accurate that fits: use max, not min": "least accurate",
+        "the cheapest that fits: take the most accurate one": "cheapest",
+        "the smallest that fits: take the most accurate one": "smallest",
         "a network without an accuracy cannot be chosen by it": "no accuracy",
     }
 
@@ -172,6 +152,8 @@ def mistaken_choices(rows: Sequence[Row], max_gmacs: float, max_parameters: int)
 )
 def best_within(rows: list, max_gmacs: float, max_parameters: int) -> str:
     """Name the most accurate network that keeps to both limits."""
-    candidates = [row for row in rows if row.top1 and row.gmacs <= max_gmacs
-                  and row.parameters <= max_parameters]  # fmt: skip
+    known = [row for row in rows if row.top1 is not None]
+    candidates = [
+        row for row in known if row.gmacs <= max_gmacs and row.parameters <= max_parameters
+    ]
     return max(candidates, key=lambda row: row.top1).name

@@ -1,19 +1,20 @@
-"""How an answer differs from what was expected, in words."""
+"""Where and how an answer differs from what was expected, in words."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-RELATIVE_TOLERANCE = 1e-5
-ABSOLUTE_TOLERANCE = 1e-8
+RELATIVE_TOLERANCE = 1e-4  # float32, summed in any order
+ABSOLUTE_TOLERANCE = 1e-5
 SHOWN_VALUES = 16  # a tensor up to this size is printed whole
 SHOWN_CHARACTERS = 160
-KINDS: tuple[Any, ...] = (bool, Real, Tensor, dict, (list, tuple))  # alike: may stand for another
 
 
 def show(value: Any) -> str:
@@ -25,8 +26,9 @@ def show(value: Any) -> str:
     ('tensor([[1, 2], [3, 4]])', 'a tensor of shape (8, 3, 64, 64)', '(0.333333, 2)')
     """
     if isinstance(value, Tensor):
-        small = value.numel() <= SHOWN_VALUES
-        return f"tensor({show(value.tolist())})" if small else f"a tensor of shape {_shape(value)}"
+        if value.numel() > SHOWN_VALUES:
+            return f"a tensor of shape {tuple(value.shape)}"
+        return f"tensor({show(value.tolist())})"
     if isinstance(value, torch.nn.Module):
         return f"{type(value).__name__}({', '.join(name for name, _ in value.named_children())})"
     if isinstance(value, float):
@@ -39,63 +41,92 @@ def show(value: Any) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
 
 
-def difference(expected: Any, got: Any) -> str | None:
-    """Say how two results differ; None when they agree. Whole numbers must agree exactly.
+class Nothing:
+    """What stands in a result where a value is missing."""
 
-    A list may stand for a tuple; a tensor without dimensions counts as a number.
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+class Difference(NamedTuple):
+    """Two values that differ, and their place in the results, as Python would index it."""
+
+    place: str
+    expected: Any
+    got: Any
+
+    def __str__(self) -> str:
+        return f"{self._where()}expected {show(self.expected)}, got {show(self.got)}"
+
+    def without_answer(self) -> str:
+        """Say what is wrong, but not what would be right."""
+        if isinstance(self.got, Nothing):
+            return f"{self._where()}a value is missing"
+        fault = "wrong"
+        if isinstance(self.expected, Real) and isinstance(self.got, Real):
+            if self.got > self.expected:
+                fault = "too large"
+            elif self.got < self.expected:
+                fault = "too small"
+        return f"{self._where()}{show(self.got)} is {fault}"
+
+    def _where(self) -> str:
+        return f"at {self.place}: " if self.place else ""
+
+
+def differences(expected: Any, got: Any, place: str = "") -> Iterator[Difference]:
+    """Yield every place where two results differ; nothing when they agree.
+
+    Lists, tuples, arrays and tensors of the same numbers agree, whatever their precision, and an
+    array of one number agrees with the number. Whole numbers must agree exactly.
+
+    Parameters
+    ----------
+    expected, got
+        Numbers, strings, tensors, and lists, tuples and dicts of them.
+    place : str
+        Where these two stand in a larger result.
 
     Examples
     --------
-    >>> difference((0.25, 1), [0.25, 1]) is None
-    True
-    >>> difference({"fc": 0.1}, {"fc": 0.01})
-    "at 'fc': expected 0.1, got 0.01"
+    >>> list(differences((0.25, 1), torch.tensor([0.25, 1])))
+    []
+    >>> for found in differences({"fc": [4, 0.1]}, {"fc": [4, 0.01]}):
+    ...     print(found, "|", found.without_answer())
+    at ['fc'][1]: expected 0.1, got 0.01 | at ['fc'][1]: 0.01 is too small
     """
-    expected, got = (x.item() if getattr(x, "ndim", None) == 0 else x for x in (expected, got))
-    kind = next((kind for kind in KINDS if isinstance(expected, kind)), type(expected))
-    if not isinstance(got, kind):
-        return f"expected {show(expected)}, got {show(got)}, a {type(got).__name__}"
-    if isinstance(expected, Tensor):
-        return _tensor_difference(expected, got)
-    if isinstance(expected, (dict, list, tuple)):
-        return _item_difference(expected, got)
-    agree = bool(expected == got)
-    if isinstance(expected, float) and not agree:
-        agree = math.isclose(expected, got, rel_tol=RELATIVE_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE)
-    return None if agree else f"expected {show(expected)}, got {show(got)}"
+    if isinstance(expected, Tensor) and expected.shape != _shape(got):
+        yield Difference(place, expected.shape, _shape(got))
+        return
+    if isinstance(expected, Real) and hasattr(got, "item") and math.prod(got.shape) == 1:
+        got = got.item()
+    a, b = _plain(expected), _plain(got)
+    if isinstance(a, list) and isinstance(b, list):
+        a, b = dict(enumerate(a)), dict(enumerate(b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in {**a, **b}:
+            values = a.get(key, Nothing()), b.get(key, Nothing())
+            yield from differences(*values, f"{place}[{key!r}]")
+    elif not _agree(a, b):
+        yield Difference(place, expected, got)
 
 
-def _item_difference(expected: Any, got: Any) -> str | None:
-    """Compare dicts by key, lists and tuples by position."""
-    a, b = (x if isinstance(x, dict) else dict(enumerate(x)) for x in (expected, got))
-    for key in {**a, **b}:
-        if key not in b:
-            return f"{key!r} is missing"
-        if key not in a:
-            return f"{key!r} should not be there"
-        found = difference(a[key], b[key])
-        if found:
-            return f"at {key!r}: {found}"
-    return None
+def _agree(expected: Any, got: Any) -> bool:
+    if isinstance(expected, float) and isinstance(got, Real):
+        return math.isclose(expected, got, rel_tol=RELATIVE_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE)
+    return bool(expected == got)
 
 
-def _tensor_difference(expected: Tensor, got: Tensor) -> str | None:
-    """Compare shape, then values, then dtype: the order in which a student repairs them."""
-    if _shape(expected) != _shape(got):
-        return f"expected shape {_shape(expected)}, got shape {_shape(got)}"
-    a, b = (x.detach().cpu().double() for x in (expected, got))
-    inexact = expected.is_floating_point()
-    rtol, atol = (RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE) if inexact else (0.0, 0.0)
-    wrong = ~torch.isclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
-    if not wrong.any():
-        same = expected.dtype == got.dtype
-        return None if same else f"right values, but expected {expected.dtype}, got {got.dtype}"
-    if a.numel() <= SHOWN_VALUES:
-        return f"expected {show(expected)}, got {show(got)}"
-    place = tuple(wrong.nonzero()[0].tolist())
-    first = f"at {list(place)} expected {show(a[place].item())}, got {show(b[place].item())}"
-    return f"{int(wrong.sum())} of {a.numel()} values are wrong: {first}"
+def _shape(value: Any) -> Any:
+    """Return the shape of a tensor, an array or nested lists; ragged lists as they are."""
+    try:
+        return torch.Size(np.shape(value))
+    except ValueError:
+        return value
 
 
-def _shape(value: Tensor) -> tuple[int, ...]:
-    return tuple(value.shape)
+def _plain(value: Any) -> Any:
+    """Return tensors, arrays and tuples as lists."""
+    if isinstance(value, Tensor | np.ndarray):
+        return value.tolist()
+    return list(value) if isinstance(value, tuple) else value

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 
-from cnnlab.exercises.engine import exercise
+from cnnlab.exercises.engine import Cases, Mistakes, exercise
 from cnnlab.lessons.day import Question
 
 __all__ = ["QUIZ", "encoder_sides", "unet_parameters"]
@@ -14,29 +12,25 @@ __all__ = ["QUIZ", "encoder_sides", "unet_parameters"]
 QUIZ = (
     Question(
         "01",
-        "Three test pictures in a hundred also hide in the training set. The test accuracy is …",
-        "too high",
+        "Three test images in a hundred also hide in the training set. The test accuracy is …",
         {
             "too high": "A network can remember them; they measure memory, not learning.",
-            "right, since the labels are right": "Labels are not the problem: the network has seen "
-            "these pictures before the test.",
-            "too low": "Remembered pictures are easier, not harder.",
+            "right, like the labels": "Labels are not the problem: these images were seen before.",
+            "too low": "Remembered images are easier, not harder.",
         },
     ),
     Question(
         "01",
         "Training error 0 %, validation error 30 %. What should you try first?",
-        "more data or augmentation",
         {
             "more data or augmentation": "The gap is overfitting: more to learn from closes it.",
-            "a wider network": "It already has capacity enough to learn all training pictures.",
+            "a wider network": "It already has capacity enough to learn all training images.",
             "more epochs": "There is nothing left to learn on the training set.",
         },
     ),
     Question(
         "02",
         "What does a 1×1 convolution do?",
-        "mix channels at each position",
         {
             "mix channels at each position": "So it can make them fewer, cheaply.",
             "nothing: one pixel has no neighbors": "It sees one position, but all its channels.",
@@ -46,17 +40,15 @@ QUIZ = (
     Question(
         "02",
         "Why can a residual network be deeper than a plain one?",
-        "gradients reach the early layers",
         {
-            "gradients reach the early layers": "The shortcut adds an undamped path for them.",
-            "it has fewer parameters": "A shortcut by addition changes no number of parameters.",
+            "a block need only learn a change of its input": "Left at zero, a block does no harm.",
+            "it has fewer parameters": "An addition changes no number of parameters.",
             "it cannot overfit": "It can; depth was first a problem of training error.",
         },
     ),
     Question(
         "03",
         "What do the skips of a U-Net carry to the decoder?",
-        "where things are, finely",
         {
             "where things are, finely": "Pooling lost it; the skip brings it back.",
             "the input, to be rebuilt": "That would be an autoencoder; a U-Net predicts a mask.",
@@ -66,7 +58,6 @@ QUIZ = (
     Question(
         "03",
         "Max unpooling differs from a bed of nails, since …",
-        "it remembers where each maximum was",
         {
             "it remembers where each maximum was": "The bed of nails uses one corner for all.",
             "it has learned weights": "Neither has any; a transposed convolution has.",
@@ -76,7 +67,6 @@ QUIZ = (
     Question(
         "04",
         "A transposed convolution (k = 3, s = 2, p = 1) makes of 8 pixels a side …",
-        "15",
         {
             "15": "(8 - 1)·2 - 2·1 + 3.",
             "16": "Only with output_padding = 1: two input sizes share one output size.",
@@ -87,7 +77,6 @@ QUIZ = (
     Question(
         "04",
         "With k = 4 and s = 2 every output gets equally many inputs. Checkerboards are then …",
-        "still possible",
         {
             "still possible": "Even and odd outputs use different weights.",
             "impossible": "Counting overlaps is not enough: the weights of the phases differ.",
@@ -97,67 +86,67 @@ QUIZ = (
     Question(
         "05",
         "All weights of a backbone are frozen, and the model is in training mode. What changes?",
-        "the means and variances of BatchNorm",
         {
-            "the means and variances of BatchNorm": "They are buffers: requires_grad does not "
-            "stop them, eval mode does.",
+            "the means and variances of BatchNorm": "These are buffers; eval mode stops them.",
             "nothing": "No weight does, but BatchNorm's buffers do.",
             "the early layers, slowly": "Without gradients no weight moves.",
         },
     ),
     Question(
         "06",
-        "Three 3×3 convolutions, each with stride 2. The receptive field of the last is …",
-        "15 × 15",
+        "Three 3×3 convolutions, with strides 3, 2 and 1. The receptive field of the last is …",
         {
-            "15 × 15": "1 + 2·1 + 2·2 + 2·4.",
+            "21 × 21": "1 + 2·1 + 2·3 + 2·(3·2).",
             "7 × 7": "That forgets the strides: later kernels step over several pixels.",
             "27 × 27": "Kernel sizes do not multiply; strides do.",
-            "13 × 13": "That adds the strides, 1 + 2 + 4·…; they multiply.",
+            "19 × 19": "That adds the strides, 1 + 2·1 + 2·3 + 2·(3 + 2); they multiply.",
         },
     ),
     Question(
         "08",
         "A saliency map stays the same when the weights are replaced by random ones. It shows …",
-        "the picture, not the network",
         {
-            "the picture, not the network": "It may trace edges; it explains nothing.",
+            "the image, not the network": "It may trace edges; it explains nothing.",
             "that the network is robust": "Random weights know nothing that could be robust.",
             "what the network attends to": "Then it would have to depend on the network.",
         },
     ),
     Question(
         "09",
-        "Two models get 143 and 140 of the same 153 pictures right. Which is better?",
-        "nobody can tell from this",
+        "Two models get 143 and 140 of the same 153 images right. Which is better?",
         {
-            "nobody can tell from this": "Look at the pictures on which they disagree.",
-            "the first": "Three pictures are well inside the luck of the draw.",
+            "it cannot be determined": "Look at the images on which they disagree.",
+            "the first": "Three images are well inside the luck of the draw.",
             "they are equally good": "No proof of a difference is no proof of equality.",
         },
     ),
 )
 
 
-def pyramids(generator: torch.Generator) -> Iterator[tuple[int, int]]:
-    """Sides and depths; odd sides lose a pixel on the way down."""
+def pyramids(generator: torch.Generator) -> Cases:
+    """Yield (side, depth); odd sides lose a pixel on the way down."""
     yield from [(32, 1), (64, 3), (100, 3), (97, 4), (61, 2)]
 
 
-def mistaken_sides(side: int, depth: int) -> dict[str, list[int]]:
+def mistaken_sides(side: int, depth: int) -> Mistakes:
+    """Return diagnosis -> the wrong answer that earns it."""
     multiple = 2**depth
-    halves = [side // 2**level for level in range(depth + 1)]
+
+    def halves(top: int) -> list[int]:
+        return [top // 2**level for level in range(depth + 1)]
+
+    below = side // multiple * multiple
+    padded = side if side == below else below + multiple
     return {
-        "pad the picture first: an odd side loses a pixel that the skip still has": halves,
-        "pad to the next multiple, not to the one below": [
-            (side // multiple) * multiple // 2**level for level in range(depth + 1)
+        "pad the image first: an odd side loses a pixel that the skip still has": halves(side),
+        "pad the image once, at the top; do not round up at each level": [
+            -(-side // 2**level) for level in range(depth + 1)
         ],
-        "pad to a multiple of 2^depth: a multiple of 2 is even only once": [
-            (side + side % 2) // 2**level for level in range(depth + 1)
-        ],
-        "start with the padded side itself": [
-            -(-side // multiple) * multiple // 2**level for level in range(1, depth + 1)
-        ],
+        "pad to the next multiple, not to the one below": halves(below),
+        "a side that divides already needs no padding": halves(below + multiple),
+        "pad to a multiple of 2^depth: a multiple of 2 is even only once": halves(side + side % 2),
+        "start with the padded side itself": halves(padded)[1:],
+        "depth halvings make depth + 1 sides: the last one is missing": halves(padded)[:-1],
     }
 
 
@@ -171,24 +160,27 @@ def mistaken_sides(side: int, depth: int) -> dict[str, list[int]]:
     takeaway="a side that is no multiple of 2^depth is padded up before it is halved",
 )
 def encoder_sides(side: int, depth: int) -> list[int]:
-    """Return the sides of the maps of a U-Net's encoder, from the padded picture downwards."""
+    """Return the sides of the maps of a U-Net's encoder, from the padded image downwards."""
     multiple = 2**depth
     padded = -(-side // multiple) * multiple
     return [padded // 2**level for level in range(depth + 1)]
 
 
-def pairs_of_layers(generator: torch.Generator) -> Iterator[tuple[int, int, int]]:
-    """Channels in, channels out, kernel size."""
-    yield from [(1, 2, 3), (3, 16, 3), (64, 32, 3), (16, 16, 5)]
+def pairs_of_layers(generator: torch.Generator) -> Cases:
+    """Yield (channels in, channels out, kernel size)."""
+    yield from [(1, 2, 3), (3, 5, 3), (7, 4, 2), (6, 35, 5)]
 
 
-def mistaken_counts(c_in: int, c_out: int, k: int) -> dict[str, int]:
+def mistaken_counts(c_in: int, c_out: int, k: int) -> Mistakes:
+    """Return diagnosis -> the wrong answer that earns it."""
     first, second = k * k * c_in * c_out, k * k * c_out * c_out
     return {
-        "BatchNorm learns two numbers a channel, too": first + second,
+        "BatchNorm learns two numbers per channel, too": first + second,
+        "there are two BatchNorms, one behind each convolution": first + second + 2 * c_out,
         "BatchNorm's mean and variance are buffers, not parameters": first + second + 8 * c_out,
         "the second convolution has c_out channels on both sides": 2 * first + 4 * c_out,
         "a kernel spans all input channels": k * k * (c_out + c_out) + 4 * c_out,
+        "a kernel is square: k × k": (first + second) // k + 4 * c_out,
         "a convolution before BatchNorm needs no bias": first + second + 6 * c_out,
     }
 

@@ -9,11 +9,13 @@ import textwrap
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
-from cnnlab.exercises.comparison import difference, show
+from cnnlab.exercises.comparison import Difference, differences, show
 from cnnlab.runtime import in_notebook
 
 SEED = 0
@@ -26,16 +28,25 @@ class ExerciseError(AssertionError):
     """An answer is wrong or missing. Students see its text, CI (CNNLAB_STRICT=1) the exception."""
 
 
-class Outcome(NamedTuple):
-    """What an answer made of one case."""
-
-    call: str
-    output: Any
-
-
-def not_yet(problem: Any, *details: str | None) -> ExerciseError:
+def not_yet(problem: Any, *details: str) -> ExerciseError:
     """Return the error for a wrong answer: the diagnosis, and a line for each detail."""
-    return ExerciseError("\n    ".join([f"✗ not yet — {problem}", *filter(None, details)]))
+    return ExerciseError("\n    ".join([f"✗ not yet — {problem}", *details]))
+
+
+class Without(TorchFunctionMode):
+    """Inside ``with Without(names)``, torch's functions of these names stop with an error."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.names = names
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Call ``function`` unless it is one of the names."""
+        if function.__name__ in self.names:
+            raise RuntimeError(f"do it without {function.__name__}: that is the exercise")
+        return function(*args, **(kwargs or {}))
 
 
 @dataclass
@@ -59,6 +70,8 @@ class Exercise:
         tuples and dicts of them. May raise ExerciseError with a diagnosis of its own.
     takeaway
         Printed with "correct".
+    without
+        Names of torch functions that an answer must not call.
     """
 
     function: Callable[..., Any]
@@ -67,6 +80,7 @@ class Exercise:
     cases: Callable[[torch.Generator], Cases] = lambda generator: [()]
     normalize: Callable[..., Any] = lambda result, *inputs: result
     takeaway: str = "your answer agrees with the solution"
+    without: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         self.name: str = self.function.__name__
@@ -128,12 +142,15 @@ class Exercise:
         body = textwrap.dedent("".join(lines[first.lineno - 1 :]))
         return f"{self.name} = ".join(body.rsplit("return ", 1))
 
-    def misconceptions(self) -> dict[str, Callable[..., Any]]:
-        """Return diagnosis -> the wrong function that earns it."""
-        diagnoses = self.mistakes(*self._cases()[0])
-        return {each: lambda *inputs, each=each: self.mistakes(*inputs)[each] for each in diagnoses}
+    def misconceptions(self) -> dict[str, list[Any]]:
+        """Return diagnosis -> the wrong answers that earn it, one for each case."""
+        found: dict[str, list[Any]] = {}
+        for inputs in self._cases():
+            for diagnosis, wrong in self.mistakes(*inputs).items():
+                found.setdefault(diagnosis, []).append(self.normalize(wrong, *inputs))
+        return found
 
-    def outcomes(self, answer: Any) -> list[Outcome]:
+    def outcomes(self, answer: Any) -> list[Any]:
         """Try ``answer`` on every case; the notebook's own random numbers stay as they are."""
         with torch.random.fork_rng(devices=[]):
             return [self._try(answer, inputs) for inputs in self._cases()]
@@ -143,19 +160,23 @@ class Exercise:
             torch.default_generator.manual_seed(SEED)
             return list(self.cases(torch.Generator().manual_seed(SEED)))
 
-    def _try(self, answer: Any, inputs: tuple[Any, ...]) -> Outcome:
-        call = f"{self.name}({', '.join(map(show, inputs))})"  # before the answer changes them
+    def _call(self, inputs: tuple[Any, ...]) -> str:
+        return f"{self.name}({', '.join(map(show, inputs))})"
+
+    def _try(self, answer: Any, inputs: tuple[Any, ...]) -> Any:
+        call = self._call(inputs)  # before the answer changes them
         try:
-            result = answer(*inputs) if callable(answer) else answer
+            with Without(self.without):
+                result = answer(*inputs) if callable(answer) else answer
         except NotImplementedError as error:
             reason = f" ({error})" if str(error) else ""
             raise ExerciseError(NOT_ATTEMPTED + reason) from error
         except Exception as error:
             raise not_yet(self._crash(error), f"{type(error).__name__}: {error}", call) from error
         if result is None and self.function.__annotations__.get("return", "None") != "None":
-            raise not_yet("your function gives None back: is its return missing?", call)
+            raise not_yet("your function returns None: is its return missing?", call)
         try:
-            return Outcome(call, self.normalize(result, *inputs))
+            return self.normalize(result, *inputs)
         except ExerciseError as error:
             raise not_yet(error, call) from error
         except Exception as error:
@@ -178,28 +199,47 @@ class Exercise:
             kind = "the function itself, not its result" if self.parameters else "a value"
             raise not_yet(f"{self.name} must be {kind}; this is {show(answer)}")
         got = self.outcomes(answer)
-        wrong = [
-            pair for pair in zip(self._differences(self.function, got), got, strict=True) if pair[0]
-        ]
+        places = compare(self.outcomes(self.function), got)
+        wrong = [example for example, found in enumerate(places) if found]
         if not wrong:
             return
-        found, (call, output) = wrong[0]
-        message = f"{len(wrong)} of {len(got)} examples differ from the solution; the first:"
+        problem = f"{len(wrong)} of {len(got)} examples differ from the solution; the first:"
+        first, *others = places[wrong[0]]
+        details = [self._call(self._cases()[wrong[0]]), str(first)]
+        if others:
+            details.append(f"and at {len(others)} more places")
         if not self.parameters:  # what was expected stays a secret
-            message, call, found = "another value is right", f"your answer: {show(output)}", None
+            problem, details = first.without_answer(), [f"your answer: {show(answer)}"]
         for diagnosis, mistaken in self.misconceptions().items():
-            if not any(self._differences(mistaken, got)):
-                message = diagnosis
-        raise not_yet(message, call, found)
-
-    def _differences(self, answer: Any, got: list[Outcome]) -> list[str | None]:
-        """Compare ``got`` with what ``answer`` gives, case by case."""
-        return [
-            difference(a.output, b.output) for a, b in zip(self.outcomes(answer), got, strict=True)
-        ]
+            if not any(compare(mistaken, got)):
+                problem = diagnosis
+        raise not_yet(problem, *details)
 
 
-def exercise(**declaration: Any) -> Callable[[Callable[..., Any]], Exercise]:
+def compare(expected: list[Any], got: list[Any]) -> list[list[Difference]]:
+    """Return, for each example, where the two results differ."""
+    return [list(differences(a, b)) for a, b in zip(expected, got, strict=True)]
+
+
+def matrix(result: Any, *_: Any) -> torch.Tensor:
+    """Take rows of numbers, of whole numbers or floats, with or without outer brackets.
+
+    Examples
+    --------
+    >>> matrix([[[1, 2], [3, 4]]]).tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
+    """
+    problem = ExerciseError("write the answer as rows of numbers: [[…, …], […, …]]")
+    try:
+        rows = torch.as_tensor(result, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:  # strings, rows of different lengths
+        raise problem from error
+    if rows.ndim < 2 or set(rows.shape[:-2]) - {1}:
+        raise problem
+    return rows.reshape(rows.shape[-2:])
+
+
+def exercise(**declaration: Any) -> Callable[..., Exercise]:
     """Turn the solution below it into an :class:`Exercise`; the arguments are its other fields.
 
     Examples
@@ -212,11 +252,11 @@ def exercise(**declaration: Any) -> Callable[[Callable[..., Any]], Exercise]:
     >>> total_stride.check(6)
     ✗ not yet — strides multiply, not add
         your answer: 6
+    >>> total_stride.check(9)
+    ✗ not yet — 9 is too large
+        your answer: 9
     >>> total_stride.check(8)
     ✓ correct — your answer agrees with the solution
     """
 
-    def declare(function: Callable[..., Any]) -> Exercise:
-        return Exercise(function, **declaration)
-
-    return declare
+    return partial(Exercise, **declaration)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cnnlab.exercises.engine import Cases, ExerciseError, Mistakes, exercise
 from cnnlab.fields import ReceptiveFields, receptive_field
-from cnnlab.lessons.field_figures import Step, trace
 
 __all__ = ["field_by_hand", "first_to_see", "wide_network"]
 
@@ -21,7 +22,7 @@ def mistaken_fields() -> Mistakes:
         "the strides are missing: a step of layer 3 is worth six pixels": 1 + 4 + 1 + 4,
         "strides multiply: a step of layer 3 is worth 3 · 2 pixels, not 3 + 2": 1 + 4 + 3 + 4 * 5,
         "only the stride just below counts for you: those further down multiply it": 1 + 4 + 3 + 8,
-        "a layer's own stride moves its neighbors, not its field; use the strides below it": (
+        "use the strides *below* a layer: its own moves its neighbors, not its field": (
             1 + 4 * 3 + 1 * 6 + 4 * 6
         ),
         "the dilation is missing: three taps with gaps reach over five units": 1 + 4 + 3 + 12,
@@ -48,47 +49,35 @@ def field_by_hand() -> int:
     return second + 2 * (3 - 1) * (3 * 2)
 
 
-CHANNELS = 8
-BUDGET = 2400  # parameters
-
-
 def qualities(layers: Any) -> dict[str, Any]:
     """Return what the task asks of a list of layers: field, stride, cost, and pixels left out."""
-    try:
-        steps = [Step(*layer) for layer in layers]
-        convolutions = [
-            nn.Conv2d(CHANNELS, CHANNELS, step.kernel, step.stride, dilation=step.dilation)
-            for step in steps
-        ]
-        fields = receptive_field(nn.Sequential(*convolutions), (CHANNELS, 96, 96))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ExerciseError("give a list of (kernel, stride, dilation), each at least 1") from error
-    *_, last = fields.values()
-    cost = sum(p.numel() for layer in convolutions for p in layer.parameters())
-    read = len(trace(steps, 0)[0])
+    table = np.array(layers)
+    if table.ndim != 2 or table.shape[1] != 3 or table.dtype.kind != "i" or table.min() < 1:
+        raise ExerciseError("give a list of (kernel, stride, dilation), each at least 1")
+    pixels = {0}
+    for kernel, stride, dilation in table[::-1].tolist():
+        pixels = {unit * stride + tap * dilation for unit in pixels for tap in range(kernel)}
+    field = max(pixels) + 1
+    cost = sum(8 * 8 * kernel**2 + 8 for kernel in table[:, 0].tolist())
     return {
-        "field": last.size,
-        "stride": last.stride,
-        "parameters": f"{'at most' if cost <= BUDGET else 'more than'} {BUDGET}",
-        "holes": "none" if read == last.size[0] else "some",
+        "field": field,
+        "stride": math.prod(table[:, 1].tolist()),
+        "parameters": "few enough" if cost <= 2400 else f"{cost} of 2400",
+        "pixels left out": field - len(pixels),
     }
 
 
 def mistaken_networks() -> Mistakes:
     """Return diagnosis -> the wrong answer that earns it."""
     return {
-        "the field is right, but dear: which setting widens a kernel for nothing?": [(31, 1, 1)],
+        "too expensive: which setting widens a kernel for nothing?": [(31, 1, 1)],
         "four kernels of 3 see only 9×9 px, for each adds 2: widen them": [(3, 1, 1)] * 4,
         "the field is right, but neighboring outputs lie 8 px apart: strides thin the map out, "
         "dilation does not": [(3, 2, 1), (3, 2, 1), (3, 2, 1), (3, 1, 1)],
         "size and cost are right, but there are holes, pixels that no path reaches: "
         "no dilation may exceed the field below it": [(3, 1, 15)],
-        "dilations of 1, 2, 3, 4 give only 21×21 px: grow faster": [
-            (3, 1, d) for d in (1, 2, 3, 4)
-        ],
-        "dilations of 2, 4, 8, 16 give 61×61 px with holes: begin with 1": [
-            (3, 1, d) for d in (2, 4, 8, 16)
-        ],
+        "1, 2, 3, 4 give only 21×21 px: grow faster": [(3, 1, d) for d in (1, 2, 3, 4)],
+        "2, 4, 8, 16 give 61×61 px with holes: begin with 1": [(3, 1, d) for d in (2, 4, 8, 16)],
     }
 
 
@@ -100,7 +89,8 @@ def mistaken_networks() -> Mistakes:
         "Four of them must add 30 px, each 2 · dilation: the dilations must add up to 15.",
         "Begin with dilation 1, and double.",
     ],
-    takeaway="doubling dilations: the field grows exponentially, the cost only linearly",
+    takeaway="one 31×31 kernel costs 61,512 parameters. If dilations double with each layer, the "
+    "field grows exponentially and the cost only linearly",
 )
 def wide_network() -> list[tuple[int, int, int]]:
     """Return (kernel, stride, dilation) of each layer, for 31×31 px and 2,400 parameters."""
@@ -109,16 +99,20 @@ def wide_network() -> list[tuple[int, int, int]]:
 
 @cache
 def fields_of_a_chain() -> ReceptiveFields:
-    """Return fields of 3, 5, 9, 13, 21, 29, 45, 61 and 93 pixels."""
-    layers = [nn.Conv2d(1, 1, 3, stride=1 + i % 2) for i in range(9)]
-    return receptive_field(nn.Sequential(*layers), (1, 160, 160))
+    """Return fields of 1×5, 3×5, 3×9, 7×9, 7×17, 11×17, 11×33, 19×33, 19×49 … pixels."""
+    layers = [
+        nn.Conv2d(1, 1, (3, 1) if i % 2 else (1, 5), stride=2 if i % 3 == 2 else 1)
+        for i in range(13)
+    ]
+    return receptive_field(nn.Sequential(*layers), (1, 320, 320))
 
 
 def insects_and_networks(generator: torch.Generator) -> Cases:
-    """Yield (mask, fields); sides equal to a field, one more, and long ones lying and upright."""
-    for height, width in [(9, 9), (14, 5), (3, 22), (40, 20), (9, 23)]:
-        mask = torch.zeros(60, 60, dtype=torch.bool)
-        top, left = torch.randint(0, 20, (2,), generator=generator).tolist()
+    """Yield (mask, fields); sides equal to a field or between two, lying and upright."""
+    sides = [(7, 9), (4, 10), (12, 5), (9, 23), (11, 16), (10, 17), (20, 30), (18, 34)]
+    for height, width in sides:
+        mask = torch.zeros(50, 51, dtype=torch.bool)
+        top, left = torch.randint(0, 16, (2,), generator=generator).tolist()
         mask[top : top + height, left + width // 2] = True  # a cross: long legs, small area
         mask[top + height // 2, left : left + width] = True
         yield mask, fields_of_a_chain()
@@ -127,21 +121,22 @@ def insects_and_networks(generator: torch.Generator) -> Cases:
 def mistaken_layers(mask: Tensor, fields: ReceptiveFields) -> Mistakes:
     """Return diagnosis -> the wrong answer that earns it."""
 
-    def first(height: int, width: int) -> str:
+    def first(height: float, width: float) -> str:
         large = [name for name, f in fields.items() if f.size[0] >= height and f.size[1] >= width]
         return [*large, last][0]
 
     last = list(fields)[-1]
-    rows, columns = (mask.any(dim).nonzero() for dim in (1, 0))
-    height, width = (int(x.max() - x.min()) + 1 for x in (rows, columns))
-    small, pixels = min(height, width), int(mask.sum())
+    height, width = (np.ptp(mask.any(dim).nonzero().numpy()) + 1 for dim in (1, 0))
+    small, pixels, diagonal = min(height, width), int(mask.sum()), math.hypot(height, width)
     strides = [name for name, f in fields.items() if f.stride and f.stride[0] >= max(height, width)]
     return {
         "rows 3 to 7 are five rows: last − first + 1": first(height - 1, width - 1),
         "a field exactly as large sees the whole insect: ≥, not >": first(height + 1, width + 1),
+        "the sides are swapped: field.size is (height, width)": first(width, height),
         "the height alone does not do: insects lie down, too": first(height, 0),
         "the width alone does not do: insects stand up, too": first(0, width),
         "one side is not enough: the field must hold height *and* width": first(small, small),
+        "the diagonal is longer than needed: compare height and width": first(diagonal, diagonal),
         "you counted the insect's pixels: compare its height and its width": first(pixels, pixels),
         "you compared the stride: the size says how much is seen": [*strides, last][0],
         "this is the size of the mask: the insect is smaller": first(*mask.shape),

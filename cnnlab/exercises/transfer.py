@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -15,23 +16,17 @@ __all__ = ["changed_numbers", "choose_strategy", "freeze_for_good"]
 
 def mistaken_counts() -> Mistakes:
     """Return diagnosis -> the wrong answer that earns it."""
+
+    def counts(trained: int = 36, moved: int = 17) -> dict[str, int]:
+        return {"trained": trained, "moved": moved}
+
     return {
-        "the optimizer leaves the buffers alone, but the forward pass does not: look at moved": {
-            "trained": 36, "moved": 0,
-        },
-        "nearly: BatchNorm has a third buffer, which counts the batches": {
-            "trained": 36, "moved": 16,
-        },
-        "the head has a bias too: one number for each of its outputs": {
-            "trained": 32, "moved": 17,
-        },
-        "BatchNorm's weight and bias are parameters, and these are frozen": {
-            "trained": 52, "moved": 17,
-        },
-        "a frozen convolution is not trained: leave its 216 weights out": {
-            "trained": 252, "moved": 17,
-        },
-    }  # fmt: skip
+        "look at moved: the forward pass changes buffers, frozen or not": counts(moved=0),
+        "nearly: BatchNorm has a third buffer, which counts the batches": counts(moved=16),
+        "the head has a bias too: one number for each of its outputs": counts(trained=32),
+        "BatchNorm's weight and bias are parameters, and these are frozen": counts(trained=52),
+        "a frozen convolution is not trained: leave its 216 weights out": counts(trained=252),
+    }
 
 
 @exercise(
@@ -56,73 +51,65 @@ def small_networks(generator: torch.Generator) -> Cases:
     def block() -> nn.Sequential:
         return nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2), nn.ReLU())
 
-    layers: dict[str, nn.Module] = {"layer1": block(), "layer2": block(), "flat": nn.Flatten()}
-    model = nn.Sequential()
-    for name, module in {**layers, "fc": nn.Linear(2, 2), "fc2": nn.Linear(2, 2)}.items():
-        model.add_module(name, module)
-    yield model, ["fc"]
-    yield copy.deepcopy(model), ["layer2", "fc", "fc2"]
-    yield copy.deepcopy(model).eval(), ["fc2"]
+    for names, training in [(["fc"], True), (["layer2", "fc", "fc2"], True), (["fc2"], False)]:
+        blocks = OrderedDict[str, nn.Module](layer1=block(), layer2=block(), flat=nn.Flatten())
+        heads = OrderedDict[str, nn.Module](fc=nn.Linear(2, 2), fc2=nn.Linear(2, 2))
+        yield nn.Sequential(blocks | heads).train(training), names
 
 
-def what_it_does(result: Any, *inputs: Any) -> dict[str, list[str]]:
-    """Return what may learn, and which BatchNorm statistics one training batch moves."""
+def states(result: Any, *_: Any) -> dict[str, str]:
+    """Return what learns and what is frozen, and the mode of the model and of each BatchNorm."""
     if not isinstance(result, nn.Module):
         raise ExerciseError("return the model")
-    model = copy.deepcopy(result)
-    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    batch = torch.linspace(-1, 3, 8).reshape(4, 2, 1, 1)
-    model(batch)
-    return {
-        "may learn": [name for name, p in model.named_parameters() if p.requires_grad],
-        "statistics moved": [n for n, b in model.named_buffers() if not torch.equal(b, before[n])],
-        "in training mode": [
-            name
-            for name, m in model.named_modules()
-            if isinstance(m, nn.Linear) and m.training and m.weight.requires_grad
-        ],
+    found = {
+        name: "learns" if p.requires_grad else "frozen" for name, p in result.named_parameters()
     }
-
-
-def frozen_copy(model: nn.Module, names: list[str], exact: bool = True) -> nn.Module:
-    """Return a copy in training mode in which only the named modules may learn."""
-    model = copy.deepcopy(model).train()
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(any(name.startswith(f"{n}." if exact else n) for n in names))
-    return model
-
-
-def still(model: nn.Module, names: list[str] | None = None) -> nn.Module:
-    """Put the BatchNorm layers into eval mode, but for those in the named modules."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.BatchNorm2d) and name.split(".")[0] not in (names or []):
-            module.eval()
-    return model
+    for name, module in result.named_modules():
+        if "requires_grad" in vars(module):
+            raise ExerciseError(
+                f"{name}.requires_grad = … is a new attribute, which nobody reads: a module has "
+                "the method requires_grad_(True), with an underscore"
+            )
+        if isinstance(module, nn.BatchNorm2d) and not module.track_running_stats:
+            raise ExerciseError(
+                f"without track_running_stats, {name} still normalizes by the batch in hand: "
+                "put the layer into eval mode"
+            )
+        if isinstance(module, nn.BatchNorm2d) or module is result:
+            found[name or "model"] = "training mode" if module.training else "eval mode"
+    return found
 
 
 def mistaken_freezing(model: nn.Module, names: list[str]) -> Mistakes:
     """Return diagnosis -> the wrong answer that earns it."""
-    weightless = still(copy.deepcopy(model).train(), names)
-    opposite = still(frozen_copy(model, names))
-    for parameter in opposite.parameters():
-        parameter.requires_grad_(not parameter.requires_grad)
+    layers = {name for name, _ in model.named_children()}
+    named, others = set(names), layers - set(names)
+    alike = {layer for layer in layers if layer.startswith(tuple(names))}
+
+    def variant(learning: set[str], still: set[str]) -> nn.Module:
+        changed = copy.deepcopy(model).train()
+        for name, parameter in changed.named_parameters():
+            parameter.requires_grad_(name.split(".")[0] in learning)
+        for name, module in changed.named_modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.train(name.split(".")[0] not in still)
+        return changed
+
     return {
         "the weights are frozen, but the statistics of the frozen BatchNorm layers still move: "
-        "put these layers into eval mode": frozen_copy(model, names),
+        "put these layers into eval mode": variant(named, set()),
         "every BatchNorm layer is still, those in the named modules too: these learn, "
-        "so leave them in training mode": still(frozen_copy(model, names)),
-        "the whole model is in eval mode; what learns belongs in training mode": frozen_copy(
-            model, names
-        ).eval(),
-        "the statistics are still, but no weight is frozen: requires_grad": weightless,
-        "the named modules are those that go on learning; you froze them": opposite,
-        "fc2 is no part of fc: compare with 'fc.'": still(frozen_copy(model, names, False), names),
+        "so leave them in training mode": variant(named, layers),
+        "eval mode is for what is frozen, not for the whole model": variant(named, layers).eval(),
+        "the statistics are still, but no weight is frozen: requires_grad": variant(layers, others),
+        "the named modules are those that go on learning; you froze them": variant(others, others),
+        "fc2 is no part of fc: compare with 'fc.'": variant(alike, others),
     }
 
 
 @exercise(
     cases=small_networks,
-    normalize=what_it_does,
+    normalize=states,
     mistakes=mistaken_freezing,
     hints=[
         "First freeze everything: model.requires_grad_(False). Then model.get_submodule(name).",
@@ -167,21 +154,13 @@ def mistaken_strategies() -> Mistakes:
 
     probe, early, tune, both = STRATEGIES
     return {
-        "fine-tuning everything, always: 60 pictures cannot steer millions of weights": answer(
-            tune, tune, tune, tune
-        ),
-        "a probe, always: with thousands of pictures the body may learn too": answer(
-            probe, probe, probe, probe
-        ),
-        "you looked at the number of pictures only; sonar is not like photographs: its late "
+        "60 images cannot steer millions of weights": answer(tune, tune, tune, tune),
+        "with thousands of images the body may learn, too": answer(probe, probe, probe, probe),
+        "you looked at the number of images only; sonar is not like photographs: its late "
         "features say little, the early ones more": answer(probe, tune, probe, tune),
-        "you looked at similarity only; how many pictures are there to learn from?": answer(
-            probe, probe, early, early
-        ),
-        "sonar and dogs are swapped: few and different, or many and similar?": answer(
-            probe, early, tune, both
-        ),
-        "cells have many pictures and are different: the old weights may not help. Measure "
+        "how many images are there to learn from?": answer(probe, probe, early, early),
+        "sonar and dogs are swapped: few or many?": answer(probe, early, tune, both),
+        "cells have many images and are different: the old weights may not help. Measure "
         "against a network from scratch": answer(probe, tune, early, tune),
     }
 
@@ -190,8 +169,8 @@ def mistaken_strategies() -> Mistakes:
     mistakes=mistaken_strategies,
     normalize=strategies_by_name,
     hints=[
-        "Two questions each: are there enough pictures to move millions of weights? Do the new "
-        "pictures look like the old ones?",
+        "Two questions each: are there enough images to move millions of weights? Do the new "
+        "images look like the old ones?",
         "Few and similar: keep all features. Few and different: keep those that are general.",
         "Many: let the whole network learn. Many and different: is the start worth anything?",
     ],

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnlab.exercises.engine import Cases, ExerciseError, Mistakes, exercise
+from cnnlab.exercises.engine import Cases, Mistakes, exercise, matrix
 
 __all__ = ["by_hand", "by_zero_insertion", "missing_output_padding"]
-
-
-def as_matrix(result: Any) -> Tensor:
-    """Take nested lists, whole numbers or floats, with or without outer brackets."""
-    matrix = torch.as_tensor(result, dtype=torch.float64)
-    if matrix.ndim < 2 or set(matrix.shape[:-2]) - {1}:
-        raise ExerciseError("write the answer as rows of numbers: [[…, …], […, …]]")
-    return matrix.reshape(matrix.shape[-2:])
 
 
 def mistaken_hands() -> Mistakes:
@@ -27,32 +17,22 @@ def mistaken_hands() -> Mistakes:
     other = torch.tensor([[[[1, 5], [2, 3]]]])
     rotated = kernel.flip(2, 3)
     return {
-        "this is the answer for x = [[1, 5], [2, 3]]; here the second row is [3, 2]": (
-            F.conv_transpose2d(other, kernel)
-        ),
+        "the second row of x is [3, 2], not [2, 3]": F.conv_transpose2d(other, kernel),
         "you transposed the kernel; it must be rotated by 180°. The name comes from a "
         "transposed matrix, which is another one": F.conv2d(x, kernel.mT, padding=1),
-        "you did not rotate the kernel by 180° before you let it slide": (
-            F.conv2d(x, kernel, padding=1)
-        ),
-        "you swapped only the columns of the kernel; rotating it swaps the rows as well": (
-            F.conv2d(x, kernel.flip(3), padding=1)
-        ),
-        "you swapped only the rows of the kernel; rotating it swaps the columns as well": (
-            F.conv2d(x, kernel.flip(2), padding=1)
-        ),
+        "rotate the kernel by 180° before it slides": F.conv2d(x, kernel, padding=1),
+        "rotating the kernel swaps its rows as well": F.conv2d(x, kernel.flip(3), padding=1),
+        "rotating the kernel swaps its columns as well": F.conv2d(x, kernel.flip(2), padding=1),
         "you forgot the border: p′ = k − 1 − p = 1 zero on every side": F.conv2d(x, rotated),
         "this is the ordinary convolution, which makes x smaller": F.conv2d(x, kernel),
         "the border is p′ = k − 1 − p = 1 wide, not 2": F.conv2d(x, rotated, padding=2),
-        "this is stride 2: with stride 1 no zeros come between the values of x": (
-            F.conv_transpose2d(x, kernel, stride=2)
-        ),
+        "with stride 1 no zeros come between the values": F.conv_transpose2d(x, kernel, stride=2),
     }
 
 
 @exercise(
     mistakes=mistaken_hands,
-    normalize=as_matrix,
+    normalize=matrix,
     hints=[
         "Stride 1 inserts s − 1 = 0 zeros; the border is p′ = k − 1 − p = 1 zero on every side.",
         "Rotate the kernel by 180°: [[3, 2], [1, 0]]. Its lower right number meets x first.",
@@ -61,71 +41,58 @@ def mistaken_hands() -> Mistakes:
     ],
     takeaway="torch, the recipe and the stamps give the same nine numbers",
 )
-def by_hand() -> Tensor:
-    """Three ways to the same nine numbers."""
-    x = torch.tensor([[[[1.0, 5.0], [3.0, 2.0]]]])
-    kernel = torch.tensor([[[[0.0, 1.0], [2.0, 3.0]]]])
-    by_torch = torch.nn.functional.conv_transpose2d(x, kernel)
-    by_recipe = torch.nn.functional.conv2d(x, kernel.flip(2, 3), padding=1)
-    by_stamps = torch.zeros(1, 1, 3, 3)
-    for row in (0, 1):
-        for column in (0, 1):
-            value = x[..., row, column, None, None]
-            by_stamps[..., row : row + 2, column : column + 2] += value * kernel
-    assert torch.equal(by_torch, by_recipe) and torch.equal(by_torch, by_stamps)
-    return by_torch[0, 0]
+def by_hand() -> list[list[int]]:
+    """Nine sums of stamps: each value of x times each number of the kernel, at its place."""
+    return [
+        [0, 1, 5],  # 1·0, 1·1 + 5·0, 5·1
+        [2, 16, 17],  # 1·2 + 3·0, 1·3 + 5·2 + 3·1 + 2·0, 5·3 + 2·1
+        [6, 13, 6],  # 3·2, 3·3 + 2·2, 2·3
+    ]
 
 
 def small_layers(generator: torch.Generator) -> Cases:
-    """Yield (x, kernel, stride, padding) with as many channels out as in, and p ≤ k − 1."""
-    for channels, side, k, s, p in [
-        (1, 2, 2, 1, 0),
-        (2, 3, 3, 2, 1),
-        (3, 2, 4, 3, 2),
-        (2, 4, 2, 2, 0),
+    """Yield (x, kernel, stride, padding): float32, never square, channels that differ."""
+    for x_shape, (c_out, k), stride, padding in [
+        ((1, 1, 2, 3), (2, 2), 1, 0),
+        ((2, 3, 4, 2), (2, 3), 2, 1),
+        ((3, 2, 2, 3), (5, 4), 3, 2),
+        ((2, 2, 3, 5), (3, 2), 2, 0),
+        ((1, 4, 3, 2), (1, 5), 4, 1),
     ]:
-        x = torch.randn(1, channels, side, side, generator=generator, dtype=torch.float64)
-        shape = channels, channels, k, k
-        yield x, torch.randn(shape, generator=generator, dtype=torch.float64), s, p
+        x = torch.randn(x_shape, generator=generator)
+        yield x, torch.randn(x_shape[1], c_out, k, k, generator=generator), stride, padding
 
 
 def mistaken_insertions(x: Tensor, kernel: Tensor, stride: int, padding: int) -> Mistakes:
     """Return diagnosis -> the wrong answer that earns it."""
+    k = kernel.shape[-1]
+    swapped = kernel.transpose(0, 1)
+    rotated = swapped.flip(2, 3)
 
     def recipe(
-        weight: Tensor, step: int = stride, border: int | None = None, tail: int = 0
+        weight: Tensor = rotated, step: int = stride, border: int = k - 1 - padding, tail: int = 0
     ) -> Tensor:
         height, width = ((n - 1) * step + 1 + tail for n in x.shape[2:])
         stretched = x.new_zeros(*x.shape[:2], height, width)
         stretched[:, :, ::step, ::step] = x
-        border = kernel.shape[-1] - 1 - padding if border is None else border
         return F.conv2d(stretched, weight, padding=border)
 
-    swapped, k = kernel.transpose(0, 1), kernel.shape[-1]
-    rotated = swapped.flip(2, 3)
-    stretched_again = recipe(rotated)[..., ::stride, ::stride]
     return {
         "the kernel is not rotated: flip its rows and its columns": recipe(swapped),
-        "you transposed the kernel's rows and columns; rotate it by 180° instead": (
-            recipe(swapped.mT)
-        ),
-        "the channels are not swapped: conv2d wants (C_out, C_in, k, k)": (
-            recipe(kernel.flip(2, 3))
-        ),
-        "the border is p′ = k − 1 − p, not p": recipe(rotated, border=padding),
-        "the border is p′ = k − 1 − p: you forgot to take p off": recipe(rotated, border=k - 1),
-        "there are s zeros between the values; it must be s − 1": recipe(rotated, stride + 1),
-        "no zeros were inserted: where is the stride?": recipe(rotated, step=1),
-        "zeros come between the values, not after the last one": recipe(rotated, tail=stride - 1),
-        "you inserted zeros and then went over them in steps of s; the kernel moves by 1": (
-            stretched_again
-        ),
+        "the kernel is transposed: rotate it by 180° instead": recipe(swapped.mT),
+        "the border is p′ = k − 1 − p, not p": recipe(border=padding),
+        "the border is p′ = k − 1 − p: you forgot to take p off": recipe(border=k - 1),
+        "there are s zeros between the values; it must be s − 1": recipe(step=stride + 1),
+        "no zeros were inserted: where is the stride?": recipe(step=1),
+        "zeros come between the values, not after the last one": recipe(tail=stride - 1),
+        "once zeros are inserted, the kernel moves by 1": recipe()[..., ::stride, ::stride],
     }
 
 
 @exercise(
     cases=small_layers,
     mistakes=mistaken_insertions,
+    without=["conv_transpose2d", "conv_transpose1d", "conv_transpose3d"],
     hints=[
         "Make zeros of shape (B, C_in, (H − 1)·s + 1, (W − 1)·s + 1); x goes into every s-th cell.",
         "The border is k − 1 − padding: give it to conv2d as its padding.",
@@ -141,19 +108,21 @@ def by_zero_insertion(
     stretched = x.new_zeros(batch, channels, (height - 1) * stride + 1, (width - 1) * stride + 1)
     stretched[:, :, ::stride, ::stride] = x
     border = kernel.shape[-1] - 1 - padding
-    flipped = kernel.flip(2, 3).transpose(0, 1)
+    flipped = kernel.flip(2, 3).transpose(0, 1)  # (C_out, C_in, k, k)
     return torch.nn.functional.conv2d(stretched, flipped, padding=border)
 
 
 def downsampling_layers(generator: torch.Generator) -> Cases:
-    """Yield (size, kernel, stride, padding)."""
+    """Yield (size, kernel, stride, padding), with and without something left over."""
     yield from [
+        (8, 2, 3, 1),
         (16, 5, 2, 2),
         (15, 5, 2, 2),
-        (10, 3, 3, 0),
-        (7, 2, 2, 0),
-        (32, 4, 4, 1),
+        (11, 3, 4, 2),
         (9, 3, 1, 1),
+        (14, 4, 5, 1),
+        (20, 7, 6, 3),
+        (23, 3, 7, 0),
     ]
 
 
@@ -164,13 +133,13 @@ def mistaken_paddings(size: int, kernel: int, stride: int, padding: int) -> Mist
     return {
         "this is the size that comes back without output_padding: how much is missing?": back,
         "this is the size after the convolution": small,
-        "size % stride holds only where 2·padding − kernel is divisible by the stride": size
-        % stride,
+        "the kernel and the padding count as well": size % stride,
         "padding counts on both sides: 2·padding": (size + padding - kernel) % stride,
+        "padding makes the image larger: + 2·padding": (size - 2 * padding - kernel) % stride,
+        "the last step must fit inside: − kernel": (size + 2 * padding + kernel) % stride,
+        "both signs are wrong: + 2·padding − kernel": (size - 2 * padding + kernel) % stride,
         "the sign is wrong: size minus what comes back": back - size,
-        "(size + 2·padding − kernel) // stride is a number of steps; you want what is left over": (
-            small - 1
-        ),
+        "this is the number of steps; you want what is left over": small - 1,
         "stride − 1 is the largest that is allowed, not always the one you need": stride - 1,
     }
 

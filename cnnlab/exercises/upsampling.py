@@ -2,52 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from cnnlab.exercises.engine import Cases, Mistakes, exercise
+from cnnlab.exercises.engine import Cases, Mistakes, exercise, matrix
 
 __all__ = ["dice", "missing_rows", "unpooled"]
 
 
-def as_matrix(answer: Any) -> Tensor:
-    """Accept nested lists and tensors, whole numbers and floats."""
-    return torch.as_tensor(answer, dtype=torch.float64)
-
-
 def mistaken_unpooling() -> Mistakes:
     """Return diagnosis -> the wrong answer that earns it."""
+    none = [0, 0, 0, 0]
     return {
         "this is a bed of nails: each value goes where the *maximum* of x was, not to the upper "
-        "left": [[10, 0, 20, 0], [0, 0, 0, 0], [30, 0, 40, 0], [0, 0, 0, 0]],
-        "this is nearest neighbor: only one cell of each block gets the value, the rest are 0": [
-            [10, 10, 20, 20],
-            [10, 10, 20, 20],
-            [30, 30, 40, 40],
-            [30, 30, 40, 40],
-        ],
-        "the places are right, but the values are those of x: y is what is unpooled": [
-            [0, 0, 0, 0],
-            [5, 0, 6, 0],
-            [0, 0, 0, 7],
-            [0, 8, 0, 0],
-        ],
+        "left": [[10, 0, 20, 0], none, [30, 0, 40, 0], none],
+        "this is nearest neighbor: only one cell of each block gets the value, the rest are 0": (
+            [[10, 10, 20, 20], [10, 10, 20, 20], [30, 30, 40, 40], [30, 30, 40, 40]]
+        ),
+        "the places are right, but the values are those of x: y is what is unpooled": (
+            [none, [5, 0, 6, 0], [0, 0, 0, 7], [0, 8, 0, 0]]
+        ),
         "rows and columns are swapped inside the blocks: 5 stands in the *second row* of its "
-        "block": [[0, 10, 0, 20], [0, 0, 0, 0], [0, 0, 0, 0], [0, 30, 40, 0]],
-        "you took the place of the smallest value of each block": [
-            [0, 10, 20, 0],
-            [0, 0, 0, 0],
-            [0, 30, 40, 0],
-            [0, 0, 0, 0],
-        ],
+        "block": [[0, 10, 0, 20], none, none, [0, 30, 40, 0]],
+        "you took the place of the smallest value of each block": (
+            [[0, 10, 20, 0], none, [0, 30, 40, 0], none]
+        ),
     }
 
 
 @exercise(
     mistakes=mistaken_unpooling,
-    normalize=as_matrix,
+    normalize=matrix,
     hints=[
         "Cut x into four blocks of 2×2. Where in each block is the largest value?",
         "The largest values are 5, 6, 8 and 7. Write the four values of y into exactly those "
@@ -72,32 +57,28 @@ def pairs_of_masks(generator: torch.Generator) -> Cases:
         target = torch.rand(8, 9, generator=generator) < 0.4
         yield target ^ (torch.rand(8, 9, generator=generator) < share), target
     yield target, target
-    yield torch.zeros(4, 4).bool(), torch.zeros(4, 4).bool()
+    yield torch.zeros(4, 5).bool(), torch.zeros(4, 5).bool()
 
 
 def mistaken_dice(prediction: Tensor, target: Tensor) -> Mistakes:
     """Return diagnosis -> the wrong answer that earns it."""
-    both = float((prediction & target).sum())
-    said, true, union = (float(x.sum()) for x in (prediction, target, prediction | target))
 
-    def share(part: float, whole: float) -> float:
-        return part / whole if whole else 1.0
+    def share(part: float, whole: float, if_empty: float = 1.0) -> float:
+        return part / whole if whole else if_empty
 
+    masks = prediction & target, prediction | target, prediction, target
+    both, union, said, true = (float(mask.sum()) for mask in masks)
     return {
         "you divided by the union, |A ∪ B|: that is intersection over union. Dice divides by "
         "|A| + |B|, where the shared pixels count twice": share(both, union),
-        "the factor 2 is missing: two equal masks must score 1": (
-            both / (said + true) if union else 1.0
-        ),
+        "the factor 2 is missing: two equal masks must score 1": share(both, said + true),
         "union below, and a factor 2 above: a score cannot exceed 1": share(2 * both, union),
         "this is pixel accuracy: background that both agree on must count for nothing": float(
             (prediction == target).float().mean()
         ),
-        "you divided by the prediction only (precision): missed pixels must count, too": share(
-            both, said
-        ),
-        "you divided by the target only (recall): false alarms must count, too": share(both, true),
-        "two empty masks agree: their score is 1": (2 * both / (said + true) if union else 0.0),
+        "this is precision: missed pixels must count, too": share(both, said),
+        "this is recall: false alarms must count, too": share(both, true),
+        "two empty masks agree: their score is 1": share(2 * both, said + true, if_empty=0.0),
     }
 
 

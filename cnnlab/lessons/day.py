@@ -26,20 +26,19 @@ class Question:
         Two digits: where to read again.
     text : str
         The question.
-    right : str
-        The right answer, with the reason why it is right.
     answers : mapping of str to str
-        Answer -> feedback. The feedback of a wrong one names the misconception behind it.
+        Answer -> feedback, the right one first. The feedback says why it is right; that of a
+        wrong one names the misconception behind it.
     """
 
     lesson: str
     text: str
-    right: str
     answers: Mapping[str, str]
 
-    def __post_init__(self) -> None:
-        if self.right not in self.answers:
-            raise ValueError(f"the right answer {self.right!r} is none of {list(self.answers)}")
+    @property
+    def right(self) -> str:
+        """The right answer."""
+        return next(iter(self.answers))
 
     @property
     def options(self) -> list[str]:
@@ -52,7 +51,7 @@ def feedback(question: Question, answer: str | None) -> str:
 
     Examples
     --------
-    >>> sides = Question("04", "1 + 1?", "2", {"2": "Yes.", "11": "That joins digits."})
+    >>> sides = Question("04", "1 + 1?", {"2": "Yes.", "11": "That joins digits."})
     >>> feedback(sides, "11")
     '✗ That joins digits. (lesson 04)'
     >>> feedback(sides, None)

@@ -67,8 +67,3 @@ def test_the_form_answers_as_the_text_does() -> None:
         for answer in question.answers:
             choice.value = answer
             assert reply.value == feedback(question, answer)
-
-
-def test_a_question_needs_its_right_answer() -> None:
-    with pytest.raises(ValueError, match="is none of"):
-        Question("01", "1 + 1?", "2", {"3": "no"})
