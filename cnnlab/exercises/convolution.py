@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cnnlab.exercises.engine import Cases, ExerciseError, Mistakes, exercise
+from cnnlab.exercises.engine import Cases, Mistakes, exercise, matrix
 
 __all__ = ["by_hand", "move_right", "same_padding"]
-
-
-def as_matrix(result: Any) -> Tensor:
-    """Return rows of numbers as a matrix, whatever brackets are around them."""
-    try:
-        matrix = torch.as_tensor(result, dtype=torch.float64)
-    except (TypeError, ValueError) as error:
-        raise ExerciseError("write rows of numbers: [[…, …], […, …]]") from error
-    if matrix.ndim < 2 or set(matrix.shape[:-2]) - {1}:
-        raise ExerciseError("write rows of numbers: [[…, …], […, …]]")
-    return matrix.reshape(matrix.shape[-2:])
 
 
 def slips_by_hand() -> Mistakes:
@@ -29,21 +16,17 @@ def slips_by_hand() -> Mistakes:
     x = torch.tensor([[[[1, 0, 2], [3, 1, 0], [0, 2, 1]]]])
     kernel = torch.tensor([[[[1, 2], [0, -1]]]])
     return {
-        "you turned the kernel by 180°, as mathematicians do; leave it as it is": (
-            F.conv2d(x, kernel.flip(2, 3))
-        ),
+        "leave the kernel as it is: do not turn it by 180°": F.conv2d(x, kernel.flip(2, 3)),
         "you swapped rows and columns of the kernel": F.conv2d(x, kernel.mT),
         "you left out the minus of the kernel's last number": F.conv2d(x, kernel.abs()),
-        "you padded the image with zeros; here the kernel stays inside": (
-            F.conv2d(x, kernel, padding=1)
-        ),
+        "the kernel stays inside: do not pad with zeros": F.conv2d(x, kernel, padding=1),
         "the window moves by one pixel, not by two": F.conv2d(x, kernel, stride=2),
     }
 
 
 @exercise(
     mistakes=slips_by_hand,
-    normalize=as_matrix,
+    normalize=matrix,
     hints=[
         "The 2 × 2 window fits twice from left to right and twice from top to bottom.",
         "The first window is [[1, 0], [3, 1]]: 1 · 1 + 2 · 0 + 0 · 3 − 1 · 1.",
@@ -70,9 +53,7 @@ def slips_of_moving() -> Mistakes:
         return kernel
 
     return {
-        "this moves the image to the left: a pixel takes the value of its right neighbor": (
-            one_at(1, 2)
-        ),
+        "this moves the image to the left: a pixel takes its right neighbor's value": one_at(1, 2),
         "this leaves the image where it is": one_at(1, 1),
         "this moves the image down: a pixel takes the value of the one above": one_at(0, 1),
         "this moves the image up: a pixel takes the value of the one below": one_at(2, 1),
@@ -82,7 +63,7 @@ def slips_of_moving() -> Mistakes:
 
 @exercise(
     mistakes=slips_of_moving,
-    normalize=as_matrix,
+    normalize=matrix,
     hints=[
         "After the movement a pixel has the value that its left neighbor had before.",
         "Only one of the nine numbers is not zero: the one that lies on the left neighbor.",
@@ -103,9 +84,7 @@ def slips_of_padding(kernel: int, dilation: int) -> Mistakes:
     """Return diagnosis -> the wrong answer that earns it."""
     return {
         "with dilation the kernel spans d(k − 1) + 1 pixels, not k": (kernel - 1) // 2,
-        "this is the padding of both sides together; p is that of one side": (
-            dilation * (kernel - 1)
-        ),
+        "this is the padding of both sides together": dilation * (kernel - 1),
         "k pixels reach (k − 1) / 2 to each side, not k / 2": dilation * kernel // 2,
         "half of the span, without the pixel in the middle": (dilation * (kernel - 1) + 1) / 2,
     }

@@ -1,7 +1,7 @@
 """Who says that a solution is right: torch, scipy, scikit-learn, brute force, numbers by hand.
 
-No judge reads the solution or the cases of its exercise. ``JUDGES[name](answer)`` raises an
-AssertionError unless the answer is right; whatever else a wrong answer raises refuses it as well.
+No judge reads the solution or the cases of its exercise. ``JUDGES["lesson.exercise"](answer)``
+raises an AssertionError unless the answer is right; any other error refuses it as well.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.signal import convolve2d
+from scipy.signal import convolve2d, correlate2d
 from scipy.stats import binomtest, norm
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import f1_score
@@ -29,7 +29,7 @@ import cnnlab.exercises
 from cnnlab.exercises.engine import Exercise
 
 EXERCISES = {
-    name: value
+    f"{module.name}.{name}": value
     for module in pkgutil.iter_modules(cnnlab.exercises.__path__)
     for name, value in vars(import_module(f"cnnlab.exercises.{module.name}")).items()
     if isinstance(value, Exercise)
@@ -37,9 +37,14 @@ EXERCISES = {
 JUDGES: dict[str, Callable[[Any], None]] = {}
 
 
-def judge(function: Callable[[Any], None]) -> Callable[[Any], None]:
-    JUDGES[function.__name__] = function
-    return function
+def judge(name: str) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+    """Enter the function below as the judge of an exercise, given as lesson.exercise."""
+
+    def enter(function: Callable[[Any], None]) -> Callable[[Any], None]:
+        JUDGES[name] = function
+        return function
+
+    return enter
 
 
 def close(a: Any, b: Any) -> bool:
@@ -54,10 +59,33 @@ def count(*layers: nn.Module) -> int:
     return sum(p.numel() for layer in layers for p in layer.parameters())
 
 
+# --------------------------------------------------------------------------- 00, by scipy and torch
+
+
+@judge("convolution.by_hand")
+def four_sums(answer: Any) -> None:
+    x = [[1, 0, 2], [3, 1, 0], [0, 2, 1]]
+    assert answer.tolist() == correlate2d(x, [[1, 2], [0, -1]], mode="valid").tolist()
+
+
+@judge("convolution.move_right")
+def move_right(answer: Any) -> None:
+    image = normal(1, 1, 5, 6)
+    moved = F.conv2d(image, answer[None, None], padding=1)
+    assert torch.equal(moved[..., 1:], image[..., :-1]) and not moved[..., 0].any()
+
+
+@judge("convolution.same_padding")
+def same_padding(answer: Any) -> None:
+    for kernel, dilation in product([1, 3, 5, 11], [1, 2, 3]):
+        layer = nn.Conv1d(1, 1, kernel, padding=int(answer(kernel, dilation)), dilation=dilation)
+        assert layer(torch.zeros(1, 1, 40)).shape[2] == 40
+
+
 # ------------------------------------------------------------------------------ 01, by scikit-learn
 
 
-@judge
+@judge("datasets.channel_statistics")
 def channel_statistics(answer: Any) -> None:
     for channels in (4, 1):
         images = (
@@ -70,7 +98,7 @@ def channel_statistics(answer: Any) -> None:
         assert close(mean, scaler.mean_) and close(std, scaler.scale_)
 
 
-@judge
+@judge("datasets.leaking_splits")
 def leaking_splits(answer: Any) -> None:
     """Run each procedure on numbered images and films, and see what both sides share."""
     images, films = np.random.default_rng(0).permutation(500), np.repeat(np.arange(50), 20)
@@ -91,14 +119,14 @@ def leaking_splits(answer: Any) -> None:
 # ------------------------------------------------------------------------ 02, by torch and by hand
 
 
-@judge
+@judge("architectures.layer_parameters")
 def layer_parameters(answer: Any) -> None:
     for kernel, c_in, c_out, groups in [(3, 4, 10, 1), (4, 6, 9, 3), (1, 5, 15, 5), (5, 21, 14, 7)]:
         layer = nn.Conv2d(c_in, c_out, kernel, groups=groups)
         assert answer(kernel, c_in, c_out, groups) == count(layer)
 
 
-@judge
+@judge("architectures.bottleneck_saving")
 def bottleneck_saving(answer: Any) -> None:
     def cost(*layers: nn.Module) -> int:
         with FlopCounterMode(display=False) as counter:
@@ -110,7 +138,7 @@ def bottleneck_saving(answer: Any) -> None:
         assert close(answer(c, w), cost(nn.Conv2d(c, c, 3, padding=1)) / cost(*convolutions))
 
 
-@judge
+@judge("architectures.best_within")
 def best_within(answer: Any) -> None:
     rows = [
         SimpleNamespace(name=name, gmacs=gmacs, parameters=parameters, top1=top1)
@@ -133,14 +161,14 @@ def best_within(answer: Any) -> None:
 # --------------------------------------------------------------- 03, by torch, scikit-learn, search
 
 
-@judge
+@judge("upsampling.unpooled")
 def unpooled(answer: Any) -> None:
     x = torch.tensor([[[3.0, 1, 0, 2], [5, 4, 6, 1], [2, 0, 1, 7], [1, 8, 3, 2]]])
     places = F.max_pool2d(x, 2, return_indices=True)[1]
     assert answer == F.max_unpool2d(torch.tensor([[[10.0, 20], [30, 40]]]), places, 2)[0].tolist()
 
 
-@judge
+@judge("upsampling.dice")
 def dice(answer: Any) -> None:
     numbers = normal(4, 5, 7)
     masks = [*(numbers > 0), numbers[0] > 0.8, numbers[0] > 9]
@@ -148,7 +176,7 @@ def dice(answer: Any) -> None:
         assert close(answer(a, b), f1_score(b.flatten(), a.flatten(), zero_division=1.0))
 
 
-@judge
+@judge("upsampling.missing_rows")
 def missing_rows(answer: Any) -> None:
     for size, multiple in product([1, 7, 24, 25, 224], [1, 3, 8, 32]):
         assert answer(size, multiple) == next(n for n in range(99) if (size + n) % multiple == 0)
@@ -157,20 +185,20 @@ def missing_rows(answer: Any) -> None:
 # -------------------------------------------------------------------------- 04, by scipy and torch
 
 
-@judge
-def by_hand(answer: Any) -> None:
+@judge("transposed.by_hand")
+def nine_sums(answer: Any) -> None:
     assert answer == [[0, 1, 5], [2, 16, 17], [6, 13, 6]]
     assert answer == convolve2d([[1, 5], [3, 2]], [[0, 1], [2, 3]]).tolist()
 
 
-@judge
+@judge("transposed.by_zero_insertion")
 def by_zero_insertion(answer: Any) -> None:
     for b, c_in, c_out, k, s, p in [(2, 3, 1, 3, 2, 0), (1, 2, 4, 4, 3, 1), (3, 1, 2, 5, 1, 2)]:
         x, kernel = normal(b, c_in, 3, 5), normal(c_in, c_out, k, k)
         assert close(answer(x, kernel, s, p), F.conv_transpose2d(x, kernel, None, s, p))
 
 
-@judge
+@judge("transposed.missing_output_padding")
 def missing_output_padding(answer: Any) -> None:
     for size, k, s, p in product([7, 10, 12], [2, 3, 5], [1, 2, 3, 4, 5], [0, 1]):
         kernel = torch.ones(1, 1, k)
@@ -193,7 +221,7 @@ def changed(model: nn.Module) -> dict[str, int]:
     return {name: int((x != before[name]).sum()) for name, x in model.state_dict().items()}
 
 
-@judge
+@judge("transfer.changed_numbers")
 def changed_numbers(answer: Any) -> None:
     torch.manual_seed(0)
     body = nn.Sequential(
@@ -205,7 +233,7 @@ def changed_numbers(answer: Any) -> None:
     assert answer == {"trained": trained, "moved": sum(found.values()) - trained}
 
 
-@judge
+@judge("transfer.freeze_for_good")
 def freeze_for_good(answer: Any) -> None:
     def block(width: int) -> nn.Module:
         return nn.Sequential(nn.Conv2d(width, 4, 1, bias=False), nn.BatchNorm2d(4))
@@ -225,7 +253,7 @@ def freeze_for_good(answer: Any) -> None:
         assert found == {name for name in model.state_dict() if name.split(".")[0] in names}
 
 
-@judge
+@judge("transfer.choose_strategy")
 def choose_strategy(answer: Any) -> None:
     """The table of the lesson: how many images, and whether they are photographs of things."""
     situations = {
@@ -256,14 +284,14 @@ def pixels_seen(model: nn.Module, *shape: int) -> torch.Tensor:
     return image.grad[0].sum(dim=0) != 0
 
 
-@judge
+@judge("fields.field_by_hand")
 def field_by_hand(answer: Any) -> None:
     layers = nn.Conv1d(1, 1, 5, 3), nn.AvgPool1d(2, 2), nn.Conv1d(1, 1, 3, dilation=2)
     seen = pixels_seen(nn.Sequential(*layers), 1, 200).nonzero()
     assert answer == seen.max() - seen.min() + 1
 
 
-@judge
+@judge("fields.wide_network")
 def wide_network(answer: Any) -> None:
     layers = [nn.Conv2d(8, 8, k, stride, dilation=d) for k, stride, d in answer]
     model = nn.Sequential(*layers)
@@ -275,7 +303,7 @@ def wide_network(answer: Any) -> None:
     assert model(torch.zeros(1, 8, 80, 80)).shape[2:] == (50, 50)
 
 
-@judge
+@judge("fields.first_to_see")
 def first_to_see(answer: Any) -> None:
     sizes = [(1, 3), (4, 3), (4, 6), (8, 6), (8, 20), (30, 20), (31, 40)]
     fields = {f"layer{i}": SimpleNamespace(size=size) for i, size in enumerate(sizes)}
@@ -294,7 +322,7 @@ def first_to_see(answer: Any) -> None:
 # ------------------------------------------------------------------------------------ 07, by torch
 
 
-@judge
+@judge("day.encoder_sides")
 def encoder_sides(answer: Any) -> None:
     for side, depth in [(1, 2), (24, 3), (33, 1), (50, 2), (75, 4), (64, 5)]:
         for padded in range(side, side + 33):
@@ -306,7 +334,7 @@ def encoder_sides(answer: Any) -> None:
         assert answer(side, depth) == [x.shape[2] for x in maps]
 
 
-@judge
+@judge("day.unet_parameters")
 def unet_parameters(answer: Any) -> None:
     for c_in, c_out, k in [(1, 3, 2), (5, 2, 3), (4, 9, 5)]:
         first, second = (
@@ -320,7 +348,7 @@ def unet_parameters(answer: Any) -> None:
 # ------------------------------------------------------------------- 08, by geometry and by NumPy
 
 
-@judge
+@judge("filters.wave_angle")
 def wave_angle(answer: Any) -> None:
     """A wave that was drawn at a known angle; stripes one pixel wide run across it."""
     for side, angle, length in [(12, 0, 6), (12, 90, 3), (10, 45, 10), (10, 135, 10), (9, 90, 9)]:
@@ -335,7 +363,7 @@ def wave_angle(answer: Any) -> None:
     assert math.isclose(answer(stripes.expand(8, 8).T), 90, abs_tol=1e-3)
 
 
-@judge
+@judge("filters.grad_cam_map")
 def grad_cam_map(answer: Any) -> None:
     maps = torch.tensor([[[1.0, 2.0]], [[3.0, 0.0]]])
     gradients = torch.tensor([[[3.0, 1.0]], [[-1.0, -3.0]]])  # means 2 and −2
@@ -349,7 +377,7 @@ def grad_cam_map(answer: Any) -> None:
 # ------------------------------------------------------------- 09, by scikit-learn, torch, scipy
 
 
-@judge
+@judge("ants_and_bees.majority_baseline")
 def majority_baseline(answer: Any) -> None:
     for train, test in [
         ([2, 2, 1, 0], [0, 0, 2]),
@@ -360,7 +388,7 @@ def majority_baseline(answer: Any) -> None:
         assert close(answer(torch.tensor(train), torch.tensor(test)), model.score(test, test))
 
 
-@judge
+@judge("ants_and_bees.parameter_groups")
 def parameter_groups(answer: Any) -> None:
     """One step of SGD along gradients of one moves each parameter by its learning rate."""
     for lr, more in [(0.5, ()), (0.5, (0.25,)), (0.125, (2.0,))]:
@@ -378,7 +406,7 @@ def parameter_groups(answer: Any) -> None:
             assert all(close(-p.detach(), np.full(p.shape, rate)) for p in model[name].parameters())
 
 
-@judge
+@judge("ants_and_bees.wilson_interval")
 def wilson_interval(answer: Any) -> None:
     low, high = answer(143, 153)
     assert (round(low, 3), round(high, 3)) == (0.884, 0.964)

@@ -30,30 +30,39 @@ SWAPS = [
     {"direct", "bottleneck"}, {"gmacs", "parameters"}, {"weight", "bias"}, {"train", "eval"},
 ]  # fmt: skip
 EQUIVALENT = {  # other ways to write the same
-    "channel_statistics": {"x = (train_images) / 255  # (N, C, H, W)"},
-    "layer_parameters": {"weights_of_one_kernel = (kernel * kernel * in_channels / groups)"},
-    "dice": {
+    "convolution.by_hand": {  # the kernel's lower left number is 0
+        "x = torch.tensor([[1, 0, 2], [3, 1, 0], [(1), 2, 1]])",
+        "x = torch.tensor([[1, 0, 2], [3, 1, 0], [(-1), 2, 1]])",
+    },
+    "convolution.same_padding": {"return (dilation * (kernel - 1) / 2)"},
+    "datasets.channel_statistics": {"x = (train_images) / 255  # (N, C, H, W)"},
+    "architectures.layer_parameters": {
+        "weights_of_one_kernel = (kernel * kernel * in_channels / groups)"
+    },
+    "upsampling.dice": {
         "both = ((prediction & target).sum())",
         "sizes = (prediction.sum()) + target.sum().item()",
         "sizes = prediction.sum().item() + (target.sum())",
     },
-    "freeze_for_good": {
+    "transfer.freeze_for_good": {
         "(model.get_submodule(name).requires_grad_())",
         "if isinstance(layer, torch.nn.BatchNorm2d) and not (layer.bias).requires_grad:",
     },
-    "field_by_hand": {
+    "fields.field_by_hand": {
         "second = first + (3)",
         "second = first + ((1)) * 3",
         "field_by_hand = second + (2 + (3 - 1)) * (3 * 2)",
     },
-    "by_zero_insertion": {  # the kernel is square
+    "transposed.by_zero_insertion": {  # the kernel is square
         "border = kernel.shape[-(2)] - 1 - padding",
         "stretched = (kernel).new_zeros(batch, channels, (height - 1) * stride + 1, "
         "(width - 1) * stride + 1)",
     },
-    "encoder_sides": {"return [(padded / 2 ** level) for level in range(depth + 1)]"},
-    "wave_angle": {"return (torch.rad2deg(torch.atan2(frequency[row], frequency[column])) % 180)"},
-    "majority_baseline": {"return ((test_labels == majority).float().mean())"},
+    "day.encoder_sides": {"return [(padded / 2 ** level) for level in range(depth + 1)]"},
+    "filters.wave_angle": {
+        "return (torch.rad2deg(torch.atan2(frequency[row], frequency[column])) % 180)"
+    },
+    "ants_and_bees.majority_baseline": {"return ((test_labels == majority).float().mean())"},
 }
 every_exercise = pytest.mark.parametrize("name", EXERCISES)
 
@@ -81,7 +90,7 @@ def alternatives(node: ast.AST, swaps: list[set[str]], strings: set[str]) -> Ite
         case ast.Constant(value=int(value)):
             yield from (ast.Constant(value + 1), ast.Constant(value - 1))
         case ast.Constant(value=float(value)):
-            yield ast.Constant(2 * value)
+            yield ast.Constant(2 * value + 1)
         case ast.Constant(value=str(value)) if value in strings:
             without_a_letter = {value[:i] + value[i + 1 :] for i in range(len(value))}
             yield from (ast.Constant(text) for text in (strings | without_a_letter) - {value})
@@ -124,11 +133,11 @@ def spoiled(source: str) -> Iterator[str]:
             yield before + (text if isinstance(other, ast.stmt) else f"({text})") + after
 
 
-def run(source: str, name: str) -> Any:
+def run(task: Exercise, source: str) -> Any:
     """Return what a notebook cell with this source would define."""
     notebook = {"torch": torch}
     exec(compile(source, "<cell>", "exec"), notebook)
-    return notebook[name]
+    return notebook[task.name]
 
 
 def judged_right(name: str, answer: Any) -> bool:
@@ -153,7 +162,7 @@ def test_every_exercise_has_its_judge() -> None:
 
 @every_exercise
 def test_the_solution_is_right(name: str) -> None:
-    JUDGES[name](run(EXERCISES[name].source(), name))
+    JUDGES[name](run(EXERCISES[name], EXERCISES[name].source()))
 
 
 @every_exercise
@@ -162,7 +171,7 @@ def test_a_spoiled_solution_is_refused_by_judge_and_check(name: str, monkeypatch
     task, refused, passed = EXERCISES[name], set(), {}
     for source in set(spoiled(task.source())):
         try:
-            answer = run(source, name)
+            answer = run(task, source)
         except Exception:  # not even a program, or not even a value
             continue
         verdicts = judged_right(name, answer), accepted(task, answer)
