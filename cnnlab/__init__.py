@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 
 _NAMES_OF_MODULE = {
     "runtime": "set_seed get_device versions",
-    "data.storage": "fetch",
+    "data.downloads": "fetch",
     "lessons.results": "record",
     "data.datasets": "ImageData load_ants_and_bees load_image_folder load_mnist",
     "data.insects": "draw_insects",

@@ -236,12 +236,12 @@ def _perform(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
     Kernels start in the notebook's own folder, where a relative path means something else.
     """
-    from cnnlab.data import storage
+    from cnnlab.data import downloads
 
     if args.command != "doctor":  # it reports a wrong setting among all else
         try:
-            os.environ.update(storage.absolute_environment())
-        except (ValueError, storage.DownloadError) as error:
+            os.environ.update(downloads.absolute_environment())
+        except (ValueError, downloads.DownloadError) as error:
             parser.error(str(error))
     return args.function(args)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cnnlab.data.storage import data_folder
+from cnnlab.data.downloads import data_folder
 from cnnlab.runtime import in_notebook
 
 __all__ = ["show_source", "upload_button", "uploaded_file"]

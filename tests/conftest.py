@@ -14,8 +14,7 @@ import pytest
 from hypothesis import settings
 from misbehaving_server import MisbehavingServer, running_server
 
-from cnnlab.data import storage
-from cnnlab.data.transfers import HURRIED
+from cnnlab.data import downloads
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -24,7 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
     Generated inputs are the same in each run; ``--hypothesis-profile=default`` draws new ones.
     """
     executed.share(config)
-    os.environ.update(storage.absolute_environment())
+    os.environ.update(downloads.absolute_environment())
     settings.register_profile("repeatable", derandomize=True)
     if not config.getoption("--hypothesis-profile", default=None):
         settings.load_profile("repeatable")
@@ -68,8 +67,8 @@ def mnist() -> Path:
 
 def fetch_or_skip(name: str) -> Path:
     try:
-        return storage.fetch(name, progress=False, patience=HURRIED)
-    except storage.DownloadError as error:
+        return downloads.fetch(name, progress=False, hurry=True)
+    except downloads.DownloadError as error:
         pytest.skip(f"{name} cannot be had here ({error.reason}); set CNNLAB_MIRROR")
 
 

@@ -7,13 +7,12 @@ part of the path chooses the behavior, a method of `Handler`.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-TRICKLE_SECONDS = 0.02  # between two bytes
-BUSY_ANSWERS = 2  # how often "busy" says 503 before it gives the file
+TRICKLE_BYTES, TRICKLE_SECONDS = 1024, 0.01  # about 100 kB per second
+BUSY_ANSWERS = 1  # how often "busy" says 503 before it gives the file
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -24,7 +23,6 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         _, behavior, name = self.path.split("/", 2)
         self.server.asked.append(self.path)
-        self.server.times.append(time.monotonic())
         answer = getattr(self, f"answer_{behavior}")
         with suppress(BrokenPipeError, ConnectionResetError):  # the client gives up, as it should
             answer(self.server.files.get(name))
@@ -81,8 +79,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer_trickle(self, body: bytes) -> None:
         self.send(b"", len(body))
-        for i in range(len(body)):
-            self.wfile.write(body[i : i + 1])
+        for i in range(0, len(body), TRICKLE_BYTES):
+            self.wfile.write(body[i : i + TRICKLE_BYTES])
             if self.server.stopping.wait(TRICKLE_SECONDS):
                 return
 
@@ -108,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class MisbehavingServer(ThreadingHTTPServer):
-    """The server: `files` by name, and the paths that were `asked` for, with their `times`."""
+    """The server: `files` by name, and the paths that were `asked` for."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -117,7 +115,6 @@ class MisbehavingServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
         self.asked: list[str] = []
-        self.times: list[float] = []  # when, in seconds
         self.gate = threading.Event()  # opened by a test: the second halves may come
         self.stopping = threading.Event()
 

@@ -9,12 +9,10 @@ from sklearn.datasets import load_digits
 from torch.nn import functional as F
 from torchvision.datasets import MNIST
 
-from cnnlab.data import images, storage
+from cnnlab.data import downloads, images
 from cnnlab.data.folders import load_image_folder
 from cnnlab.data.insects import CLASSES, draw_insects
-from cnnlab.data.resources import photographs
 from cnnlab.data.splits import ImageData, Loaders, Split, divide, to_float
-from cnnlab.data.transfers import HURRIED
 
 __all__ = [
     "ImageData",
@@ -53,7 +51,7 @@ def load_ants_and_bees(
 
     Raises
     ------
-    cnnlab.data.storage.DownloadError
+    cnnlab.data.downloads.DownloadError
         When ``source="photos"`` and they cannot be had.
     ValueError
         For an unknown source or a bad size or fraction.
@@ -67,7 +65,7 @@ def load_ants_and_bees(
     """
     _check_source(source, "photos", "drawn")
     if source == "photos":
-        folder: Path | None = storage.fetch("ants_and_bees")
+        folder: Path | None = downloads.fetch("ants_and_bees")
     elif source == "auto":
         folder = _fetch_or_say("ants_and_bees", "drawn ants and bees", "the 397 photographs")
     else:
@@ -97,7 +95,7 @@ def load_mnist(source: str = "auto", *, limit: int | None = None, seed: int = 0)
 
     Raises
     ------
-    cnnlab.data.storage.DownloadError
+    cnnlab.data.downloads.DownloadError
         When ``source="mnist"`` and it cannot be had.
 
     Examples
@@ -109,7 +107,7 @@ def load_mnist(source: str = "auto", *, limit: int | None = None, seed: int = 0)
     _check_source(source, "mnist", "digits")
     digits = "scikit-learn's 1,797 handwritten digits"
     if source == "mnist":
-        folder: Path | None = storage.fetch("mnist")
+        folder: Path | None = downloads.fetch("mnist")
     elif source == "auto":
         folder = _fetch_or_say("mnist", digits, "MNIST's 70,000")
     else:
@@ -132,8 +130,8 @@ def _check_source(source: str, *known: str) -> None:
 def _fetch_or_say(name: str, instead: str, wanted: str) -> Path | None:
     """Return a resource's folder if it can be had soon, or say in a line what is used instead."""
     try:
-        return storage.fetch(name, patience=HURRIED)
-    except storage.DownloadError as error:
+        return downloads.fetch(name, hurry=True)
+    except downloads.DownloadError as error:
         print(
             f"Data: {instead} ({error.reason}). For {wanted}: `cnnlab fetch {name}`, "
             "or set CNNLAB_MIRROR."
@@ -143,7 +141,7 @@ def _fetch_or_say(name: str, instead: str, wanted: str) -> Path | None:
 
 def _photographs(folder: Path, image_size: int, val_fraction: float, seed: int) -> ImageData:
     """Use the files with a known checksum; the tutorial's `val` becomes the test set."""
-    names = list(photographs())
+    names = list(downloads.checksums("ants_and_bees"))
     paths = [folder.parent / name for name in names]
     pixels, kept, unreadable = images.read_images(paths, image_size)
     labels = torch.tensor([CLASSES.index(path.parent.name) for path in paths])

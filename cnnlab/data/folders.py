@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from cnnlab.data import archives
+from cnnlab.data.downloads import unpack
 from cnnlab.data.images import Streamed, read_images
 from cnnlab.data.splits import ImageData, Split, divide
 
@@ -69,7 +69,7 @@ def load_image_folder(
         folder = path
         if not path.is_dir():
             folder = Path(temporary)
-            _unpack(path, folder)
+            unpack(path, folder)
         parts, classes, skipped = _read_parts(folder, path, image_size)
     if "all" in parts:
         left = 1 - test_fraction
@@ -203,13 +203,6 @@ def _check_enough(split: Split, classes: list[str], smallest_share: float) -> No
                 f"{needed}, because the smallest split is to have {smallest_share:.0%} of them; "
                 "add pictures or choose larger fractions"
             )
-
-
-def _unpack(path: Path, folder: Path) -> None:
-    try:
-        archives.unpack(path, folder)
-    except archives.ArchiveError as error:
-        raise archives.ArchiveError(f"cannot use {path}: {error}") from error
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnnlab.complexity import count_macs
-from cnnlab.data.places import packaged
+from cnnlab.data.downloads import packaged
 from cnnlab.data.splits import ImageData, Split
 from cnnlab.diagrams.graphs import Node
 from cnnlab.diagrams.tracing import trace

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import datasets
 
-from cnnlab.data.places import packaged
+from cnnlab.data.downloads import packaged
 from cnnlab.data.splits import Augment, ImageData, Split, divide, to_float
 from cnnlab.evaluation import Evaluation, evaluate
 from cnnlab.plotting import COLORS, styled

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
-from cnnlab.data.places import StorageError, data_folder, packaged
+from cnnlab.data.downloads import DownloadError, data_folder, packaged
 
 __all__ = ["Result", "record", "recorded"]
 
@@ -129,7 +129,7 @@ def recorded() -> list[Result]:
     True
     """
     found = {(r.lesson, r.name): r for r in _read(packaged(*PUBLISHED))}
-    with suppress(StorageError):  # no home folder: then there are no results of this machine
+    with suppress(DownloadError):  # no home folder: then there are no results of this machine
         for path in sorted(_folder().glob("??.json")):
             found |= {(r.lesson, r.name): r for r in _read(path, here=True)}
     return sorted(found.values(), key=lambda result: result.lesson)

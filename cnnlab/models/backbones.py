@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cnnlab.data import storage
+from cnnlab.data import downloads
 from cnnlab.models.small import TinyResNet
 
 __all__ = [
@@ -147,7 +148,7 @@ def load_backbone(name: str = "auto") -> Backbone:
         If torchvision has no such model with weights.
     WeightsError
         If the installed weights are missing or damaged.
-    cnnlab.data.storage.DownloadError
+    cnnlab.data.downloads.DownloadError
         If torchvision's weights cannot be had.
 
     Examples
@@ -205,8 +206,8 @@ def fetch_weights(name: str) -> Path:
     weights = _weights_of(name)
     file = weights.url.rsplit("/", 1)[-1]  # such as resnet18-f37072fd.pth
     digest = file.rsplit("-", 1)[-1].split(".")[0]
-    key, known_hash = f"weights/{file}", f"sha256:{digest}"
-    return storage.download(key, [weights.url], known_hash)
+    check = partial(downloads.check_sha256, digest)
+    return downloads.download(f"weights/{file}", weights.url, check)
 
 
 def _weights_of(name: str) -> Any:
@@ -244,7 +245,7 @@ def _load_torchvision(name: str) -> Backbone:
 
 
 def _load_tiny() -> Backbone:
-    path = storage.packaged("weights", f"{TINY_RESNET}.safetensors")
+    path = downloads.packaged("weights", f"{TINY_RESNET}.safetensors")
     state, card = read_weights(path)
     categories = json.loads(card["categories"])
     model = TinyResNet(len(categories))

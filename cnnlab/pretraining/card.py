@@ -21,8 +21,8 @@ from torch import nn
 
 from cnnlab.data.augmentation import Mirrored, augment
 from cnnlab.data.datasets import ImageData, load_ants_and_bees
+from cnnlab.data.downloads import packaged
 from cnnlab.data.images import read_pictures
-from cnnlab.data.places import packaged
 from cnnlab.data.splits import Split
 from cnnlab.evaluation import Evaluation, evaluate
 from cnnlab.models.backbones import Normalize, find_head, load_backbone, read_weights

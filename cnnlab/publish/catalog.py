@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from cnnlab.data import storage
+from cnnlab.data import downloads
 from cnnlab.publish.series import UnknownName
 
 __all__ = ["everything", "fetch_all", "find_weights", "listing"]
@@ -28,19 +28,19 @@ def everything() -> list[str]:
     >>> everything()
     ['ants_and_bees', 'mnist', 'resnet18']
     """
-    return [*storage.RESOURCES, WEIGHTS]
+    return [*downloads.resources(), WEIGHTS]
 
 
 def find_weights(name: str) -> Path | None:
     """Return the file of a network's weights, if it is in the data folder."""
-    return next((storage.data_folder() / "weights").glob(f"{name}-*.pth"), None)
+    return next((downloads.data_folder() / "weights").glob(f"{name}-*.pth"), None)
 
 
 def listing() -> str:
     """Describe what can be fetched: name, size, where it is, what it is, license."""
     blocks = [
-        _block(name, resource.num_bytes, storage.find(name), resource.description, resource.license)
-        for name, resource in storage.RESOURCES.items()
+        _block(name, it["num_bytes"], downloads.find(name), it["description"], it["license"])
+        for name, it in downloads.resources().items()
     ]
     path = find_weights(WEIGHTS)
     blocks.append(_block(WEIGHTS, WEIGHTS_BYTES, path, WEIGHTS_TEXT, WEIGHTS_LICENSE))
@@ -67,15 +67,15 @@ def fetch_all(names: Sequence[str]) -> bool:
     for name in names:
         try:
             print(f"{name} is in {_fetch(name)}", flush=True)
-        except storage.DownloadError as error:
+        except downloads.DownloadError as error:
             print(f"cnnlab fetch: {error}", file=sys.stderr)
             complete = False
     return complete
 
 
 def _fetch(name: str) -> Path:
-    if name in storage.RESOURCES:
-        return storage.fetch(name)
+    if name in downloads.resources():
+        return downloads.fetch(name)
     from cnnlab.models.backbones import fetch_weights
 
     return fetch_weights(name)

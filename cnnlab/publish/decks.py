@@ -20,7 +20,7 @@ from pygments import highlight  # type: ignore[import-untyped]
 from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
 from pygments.lexers import PythonLexer  # type: ignore[import-untyped]
 
-from cnnlab.data.places import packaged
+from cnnlab.data.downloads import packaged
 from cnnlab.publish.pages import static_widgets, write_whole
 
 __all__ = [

@@ -21,7 +21,7 @@ import requests
 from packaging.requirements import Requirement
 
 from cnnlab import __version__
-from cnnlab.data import storage
+from cnnlab.data import downloads
 from cnnlab.publish import catalog
 
 __all__ = ["CHECKS", "Finding", "examine"]
@@ -128,7 +128,7 @@ def check_room() -> Iterator[Finding]:
         f"{free:.1f} GB free of {memory.total / GIGABYTE:.1f} GB",
         "close other programs; run one notebook at a time" if low else "",
     )
-    folder = storage.data_folder()
+    folder = downloads.data_folder()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     try:
         tempfile.TemporaryFile(dir=existing).close()
@@ -145,26 +145,26 @@ def check_room() -> Iterator[Finding]:
 
 def check_data() -> Iterator[Finding]:
     """Which data and weights are here; the lessons have a stand-in for each."""
-    for name, resource in storage.RESOURCES.items():
-        folder = storage.data_folder() / resource.folder
-        if storage.find(name):
+    for name, resource in downloads.resources().items():
+        folder = downloads.data_folder() / resource["folder"]
+        if downloads.find(name):
             yield Finding("ok", name, str(folder))
         else:
             state = "incomplete or damaged" if folder.exists() else "not here"
             text = f"{state}; without a network, a stand-in is used"
             yield Finding("note", name, text, f"cnnlab fetch {name}")
-    files = sorted((storage.data_folder() / "weights").glob("*.pth"))
+    files = sorted((downloads.data_folder() / "weights").glob("*.pth"))
     if catalog.find_weights(catalog.WEIGHTS) is None:
         advice = f"cnnlab fetch {catalog.WEIGHTS}"
         text = "not here; without a network, tiny_resnet is used"
         yield Finding("note", catalog.WEIGHTS, text, advice)
     if files:
         yield Finding("ok", "weights", ", ".join(file.name for file in files))
-    embedded = [file.stem for file in storage.packaged("weights").glob("*.safetensors")]
+    embedded = [file.stem for file in downloads.packaged("weights").glob("*.safetensors")]
     if embedded:
         yield Finding("ok", "embedded", ", ".join(embedded))
     else:
-        folder = storage.packaged("weights")
+        folder = downloads.packaged("weights")
         yield Finding("stop", "embedded", f"no weights in {folder}", "install cnnlab again")
 
 
@@ -172,24 +172,24 @@ def check_network() -> Iterator[Finding]:
     """The settings in the environment, the mirror, and the public network."""
     for name in ("CNNLAB_DATA", "CNNLAB_MIRROR", "CNNLAB_OFFLINE"):
         yield Finding("ok", name, os.environ.get(name) or "not set")
-    place = storage.mirror()
+    place = downloads.mirror()
     if place and not place.startswith("http"):
         yield _mirror_folder(Path(place))
-    if storage.offline():
+    if downloads.offline():
         yield Finding("ok", "network", "not tried, because CNNLAB_OFFLINE is set")
         return
-    first = storage.RESOURCES["ants_and_bees"].files[0]
+    key, url = next(iter(downloads.resources()["ants_and_bees"]["urls"].items()))
     if place and place.startswith("http"):
-        problem = no_answer(f"{place}/{first.key}")
+        problem = no_answer(f"{place}/{key}")
         advice = "look whether the server runs, or unset CNNLAB_MIRROR" if problem else ""
         yield Finding("note" if problem else "ok", "mirror", problem or "answers", advice)
-    problem = no_answer(first.url)
+    problem = no_answer(url)
     advice = "the lessons work without; CNNLAB_OFFLINE=1 saves the waiting" if problem else ""
     yield Finding("note" if problem else "ok", "network", problem or "answers", advice)
 
 
 def _mirror_folder(folder: Path) -> Finding:
-    keys = [file.key for resource in storage.RESOURCES.values() for file in resource.files]
+    keys = [key for resource in downloads.resources().values() for key in resource["urls"]]
     if not folder.is_dir():
         advice = "plug the disk in, correct CNNLAB_MIRROR, or unset it"
         return Finding("stop", "mirror", f"there is no folder {folder}", advice)
@@ -240,7 +240,7 @@ def examine(stream: TextIO | None = None, checks: dict[str, Check] | None = None
             for finding in check():
                 findings.append(finding)
                 print(layout(finding, stream), file=stream, flush=True)
-        except (ValueError, storage.DownloadError) as error:  # a setting that cannot be used
+        except (ValueError, downloads.DownloadError) as error:  # a setting that cannot be used
             findings.append(Finding("stop", "settings", str(error), "correct it, or unset it"))
             print(layout(findings[-1], stream), file=stream)
     stops = sum(finding.level == "stop" for finding in findings)

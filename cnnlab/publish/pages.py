@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import DictLoader, pass_context
 from nbconvert import HTMLExporter
 
-from cnnlab.data.places import packaged
+from cnnlab.data.downloads import packaged
 
 __all__ = ["settled", "static_widgets", "write_page", "write_whole"]
 

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cnnlab.data import storage
+from cnnlab.data import downloads
 from cnnlab.publish import catalog, running, site
 from cnnlab.publish.doctor import CHECKS, GIGABYTE, Check, Finding
 
@@ -39,7 +39,7 @@ def checks_for_class(notebooks: Sequence[Path], folder: Path) -> dict[str, Check
 
 def fetch() -> Iterator[Finding]:
     """Download what is not here yet; the reasons for a failure go to standard error."""
-    os.environ.update(storage.absolute_environment())  # kernels start in the notebooks' folders
+    os.environ.update(downloads.absolute_environment())  # kernels start in the notebooks' folders
     if catalog.fetch_all(catalog.everything()):
         yield Finding("ok", "fetched", "everything that the lessons can use")
     else:
@@ -74,7 +74,7 @@ def tomorrow(runs: list[running.Run], folder: Path) -> Iterator[Finding]:
     """What will need the network and what will not, and the room that all of it takes."""
     if runs and all(run.state == "ok" for run in runs):
         yield Finding("ok", "no network", "lessons, exercises, pages, slides: they ran without")
-    here = {name: storage.find(name) for name in storage.RESOURCES}
+    here = {name: downloads.find(name) for name in downloads.resources()}
     here[catalog.WEIGHTS] = catalog.find_weights(catalog.WEIGHTS)
     for name, place in here.items():
         if place:
@@ -83,7 +83,7 @@ def tomorrow(runs: list[running.Run], folder: Path) -> Iterator[Finding]:
             text = f"{name}: it is not here, and the lessons will use a stand-in"
             yield Finding("note", "network", text, f"cnnlab fetch {name}, or set CNNLAB_MIRROR")
     yield Finding("ok", "network", ALWAYS_ONLINE)
-    taken = [_megabytes(place) for place in (storage.data_folder(), folder)]
+    taken = [_megabytes(place) for place in (downloads.data_folder(), folder)]
     free = shutil.disk_usage(folder).free / GIGABYTE
     text = f"data {taken[0]:,.0f} MB, pages and slides {taken[1]:,.0f} MB; {free:.1f} GB free"
     yield Finding("ok", "disk", text)

@@ -12,9 +12,8 @@ import scoreboard
 import torch
 
 import cnnlab
-from cnnlab.data import datasets, folders, storage
+from cnnlab.data import datasets, downloads, folders
 from cnnlab.data.insects import CLASSES
-from cnnlab.data.transfers import HURRIED
 
 
 class Pictures(NamedTuple):
@@ -28,9 +27,9 @@ class Pictures(NamedTuple):
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
     """The 397 photographs where they can be had, otherwise as many drawings."""
     try:
-        folder = storage.fetch("ants_and_bees", progress=False, patience=HURRIED)
+        folder = downloads.fetch("ants_and_bees", progress=False, hurry=True)
         return Pictures(folder, "photographs")
-    except storage.DownloadError:
+    except downloads.DownloadError:
         folder = tmp_path_factory.mktemp("drawn")
     for part, count, seed in (("train", 244, 1), ("val", 153, 2)):
         insects = cnnlab.draw_insects(count, size=256, seed=seed)

@@ -15,7 +15,7 @@ from torch import nn
 from torchvision import models as zoo
 
 from cnnlab import count_macs
-from cnnlab.data.places import packaged
+from cnnlab.data.downloads import packaged
 from cnnlab.lessons import architectures
 from cnnlab.lessons.architectures import (
     model_ledger,

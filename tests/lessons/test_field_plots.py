@@ -15,7 +15,7 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
 from cnnlab import receptive_field
-from cnnlab.data.places import packaged
+from cnnlab.data.downloads import packaged
 from cnnlab.fields import Box
 from cnnlab.lessons.field_figures import (
     Step,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import time
 
+import pooch
 import pytest
 import torch
 from torch import nn
 from torchvision import models as zoo
 
 from cnnlab import LeNet5, TinyResNet, load_backbone, replace_head
-from cnnlab.data import storage
+from cnnlab.data import downloads
 from cnnlab.models.backbones import WeightsError, find_head, read_weights, save_weights
 
 
@@ -38,7 +39,7 @@ def test_the_embedded_backbone_knows_its_classes():
 
 
 def test_the_embedded_file_is_small_and_quick():
-    path = storage.packaged("weights", "tiny_resnet.safetensors")
+    path = downloads.packaged("weights", "tiny_resnet.safetensors")
     assert path.stat().st_size <= 6_000_000
     load_backbone("tiny_resnet")
     times = []
@@ -51,7 +52,7 @@ def test_the_embedded_file_is_small_and_quick():
 
 @pytest.mark.parametrize("damage", ["cut", "altered", "missing", "empty"])
 def test_damaged_weights_are_refused(tmp_path, damage):
-    original = storage.packaged("weights", "tiny_resnet.safetensors")
+    original = downloads.packaged("weights", "tiny_resnet.safetensors")
     path = tmp_path / original.name
     shutil.copy(original, path)
     shutil.copy(original.with_suffix(".sha256"), tmp_path)
@@ -95,7 +96,7 @@ def test_a_model_without_a_head_is_an_error():
 
 def test_asking_for_weights_that_cannot_be_had_says_what_was_tried(own_cache, monkeypatch):
     monkeypatch.setenv("CNNLAB_OFFLINE", "1")
-    with pytest.raises(storage.DownloadError, match="resnet18-f37072fd"):
+    with pytest.raises(downloads.DownloadError, match="resnet18-f37072fd"):
         load_backbone("resnet18")
 
 
@@ -114,10 +115,10 @@ def test_weights_from_a_mirror_are_loaded_and_verified(own_cache, tmp_path, monk
     torch.save(squeezenet1_1().state_dict(), mirror / name)
     monkeypatch.setenv("CNNLAB_MIRROR", str(mirror.parent))
     monkeypatch.setenv("CNNLAB_OFFLINE", "1")
-    with pytest.raises(storage.DownloadError, match="wrong checksum"):
+    with pytest.raises(downloads.DownloadError, match="wrong checksum"):
         load_backbone("squeezenet1_1")
     digest = name.split("-")[1].split(".")[0]
-    true_hash = storage.pooch.file_hash(str(mirror / name))
+    true_hash = pooch.file_hash(str(mirror / name))
     (mirror / name).rename(mirror / name.replace(digest, true_hash[:8]))
     renamed = SqueezeNet1_1_Weights.DEFAULT.url.replace(digest, true_hash[:8])
     monkeypatch.setattr(

@@ -16,7 +16,7 @@ from torch import nn
 
 import cnnlab
 from cnnlab import freeze, freeze_audit, load_backbone, replace_head, training_mode
-from cnnlab.data import storage
+from cnnlab.data import downloads
 from cnnlab.lessons.transfer_learning import linear_probe
 from cnnlab.models.backbones import WeightsError, find_head
 
@@ -126,7 +126,7 @@ def test_auto_is_this_network_without_a_network(own_cache, monkeypatch, capsys):
     monkeypatch.setenv("CNNLAB_OFFLINE", "1")
     assert load_backbone("auto").source.startswith(NAME)
     assert capsys.readouterr().out.count("\n") == 1
-    assert not storage.data_folder().exists(), "nothing is downloaded or copied"
+    assert not downloads.data_folder().exists(), "nothing is downloaded or copied"
 
 
 # ----------------------------------------------------------------------------- with every helper
@@ -232,7 +232,7 @@ def test_the_whole_job_with_a_cold_cache_in_less_than_40_seconds(tmp_path):
     What is measured is processor time, imports included, which depends less on who else works on
     the machine than the clock does: two cores have 80 s of it in 40 s.
     """
-    if not storage.mirror():
+    if not downloads.mirror():
         pytest.skip("a cold cache needs the archive in CNNLAB_MIRROR")
     environment = os.environ | {"CNNLAB_DATA": str(tmp_path), "OMP_NUM_THREADS": "2"}
     done = subprocess.run(

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from cnnlab import load_backbone
-from cnnlab.data import storage
+from cnnlab.data import downloads
 from cnnlab.data.images import read_pictures
 from cnnlab.pretraining import card as model_card
 from cnnlab.pretraining.train import top_accuracy
 
-CARD = storage.packaged("weights", "tiny_resnet.md")
+CARD = downloads.packaged("weights", "tiny_resnet.md")
 ROW = re.compile(r"^\| (from scratch|frozen|fine-tuned) \| ([\d.]+)% \|", re.M)
 
 
@@ -33,7 +33,7 @@ def sections() -> tuple[str, str]:
 @pytest.fixture
 def tiny_imagenet() -> Path:
     """The archive that the backbone was trained on, or a skip that says why it cannot be had."""
-    path = Path(storage.mirror() or "") / "tiny-imagenet-200-webp.zip"
+    path = Path(downloads.mirror() or "") / "tiny-imagenet-200-webp.zip"
     if not path.is_file():
         pytest.skip("tiny-imagenet-200-webp.zip is not in CNNLAB_MIRROR")
     return path

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from cnnlab import Evaluation
-from cnnlab.data import storage
+from cnnlab.data import downloads
 from cnnlab.pretraining import card as model_card
 
 
@@ -33,7 +33,7 @@ def test_a_card_is_written_from_measurements(tmp_path, monkeypatch):
             noise = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
             Image.fromarray(noise).save(tmp_path / "val" / folder / f"{i}.png")
     for suffix in (".safetensors", ".sha256"):
-        shutil.copy(storage.packaged("weights", "tiny_resnet" + suffix), tmp_path)
+        shutil.copy(downloads.packaged("weights", "tiny_resnet" + suffix), tmp_path)
     for name, value in {
         "SIZE": 32,
         "SCRATCH_EPOCHS": 1,

@@ -64,7 +64,7 @@ def faults(tree: ast.AST) -> list[str]:
         if last == "mktemp":
             found.append("mktemp leaves a gap")
         if last == "extractall":
-            found.append("extractall; use cnnlab.data.archives.unpack")
+            found.append("extractall; use cnnlab.data.downloads.unpack")
         if option(call, "verify") == "False":
             found.append(f"{name} does not look at certificates")
     return found
@@ -79,7 +79,10 @@ def notebook_code(path: Path) -> str:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_no_module_executes_what_others_wrote(path):
-    assert faults(ast.parse(path.read_text(encoding="utf-8"))) == []
+    found = faults(ast.parse(path.read_text(encoding="utf-8")))
+    if path.name == "downloads.py":  # the one place that unpacks, after a look at every name
+        found = [fault for fault in found if not fault.startswith("extractall")]
+    assert found == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
