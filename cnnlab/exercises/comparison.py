@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -31,6 +31,8 @@ def show(value: Any) -> str:
         return f"tensor({show(value.tolist())})"
     if isinstance(value, torch.nn.Module):
         return f"{type(value).__name__}({', '.join(name for name, _ in value.named_children())})"
+    if isinstance(value, Mapping) and not isinstance(value, dict):
+        return f"{type(value).__name__}({', '.join(value)})"
     if isinstance(value, float):
         return f"{value:.6g}"
     if type(value) in (list, tuple):

@@ -205,9 +205,8 @@ class Exercise:
             return
         problem = f"{len(wrong)} of {len(got)} examples differ from the solution; the first:"
         first, *others = places[wrong[0]]
-        details = [self._call(self._cases()[wrong[0]]), str(first)]
-        if others:
-            details.append(f"and at {len(others)} more places")
+        count = f" (one of {1 + len(others)} differences)" if others else ""
+        details = [self._call(self._cases()[wrong[0]]), f"{first}{count}"]
         if not self.parameters:  # what was expected stays a secret
             problem, details = first.without_answer(), [f"your answer: {show(answer)}"]
         for diagnosis, mistaken in self.misconceptions().items():

@@ -62,7 +62,7 @@ def qualities(layers: Any) -> dict[str, Any]:
     return {
         "field": field,
         "stride": math.prod(table[:, 1].tolist()),
-        "parameters": "few enough" if cost <= 2400 else f"{cost} of 2400",
+        "parameters": "few enough" if cost <= 2400 else f"{cost}, more than 2400",
         "pixels left out": field - len(pixels),
     }
 

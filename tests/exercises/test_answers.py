@@ -207,7 +207,7 @@ WRONG = [
     (
         ants_and_bees.parameter_groups,
         lambda model, head, lr, factor=0.1: [{"params": model.conv.parameters(), "lr": lr}],
-        "at ['conv.weight']: expected 0.01, got 0.1\n    and at 3 more places",
+        "at ['conv.weight']: expected 0.01, got 0.1 (one of 4 differences)",
     ),
     (
         ants_and_bees.wilson_interval,

@@ -15,6 +15,7 @@ from judges import EXERCISES
 from cnnlab.exercises import ants_and_bees
 from cnnlab.exercises.comparison import differences, show
 from cnnlab.exercises.engine import Exercise, ExerciseError, exercise
+from cnnlab.fields import receptive_field
 from cnnlab.runtime import in_notebook
 
 every_exercise = pytest.mark.parametrize("task", EXERCISES.values(), ids=EXERCISES.keys())
@@ -157,7 +158,7 @@ def test_a_function_is_shown_the_first_example_that_differs(said: Check) -> None
         "    total(0, 1)",
         "    expected 1, got 2",
     ]
-    assert "and at 1 more places" in said(
+    assert "expected 0.490157, got 0.1 (one of 2 differences)" in said(
         ants_and_bees.wilson_interval, lambda correct, total, z=1.96: (0.1, 0.2)
     )
 
@@ -295,4 +296,6 @@ def test_differences_are_put_in_words(
 
 def test_what_is_shown_stays_short() -> None:
     assert show("x" * 1000).endswith("…") and len(show("x" * 1000)) == 160
-    assert show(torch.nn.ModuleDict({"conv": torch.nn.Identity()})) == "ModuleDict(conv)"
+    model = torch.nn.ModuleDict({"conv": torch.nn.Conv2d(1, 1, 3)})
+    assert show(model) == "ModuleDict(conv)"
+    assert show(receptive_field(model["conv"], (1, 8, 8))).startswith("ReceptiveFields(")
