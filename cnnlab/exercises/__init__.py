@@ -4,11 +4,11 @@ In a notebook: ``from cnnlab.exercises import ants_and_bees as ex``, then
 ``ex.majority_baseline.check(my_function)``, ``.hint()`` and ``.solution()``.
 
 To add one, decorate its solution. The mistakes are the diagnoses *and* the wrong answers that
-``tests/test_exercises.py`` tries; it finds every exercise of every module here by itself.
+``tests/exercises`` tries; it finds every exercise of every module here by itself, spoils its
+solution in every place, and asks for a judge: somebody else who says what is right (``judges.py``).
 
 >>> from cnnlab.exercises.engine import exercise
->>> def kernels(generator):  # the smallest first: the first that differs is shown
-...     yield from [(3, 3, 1), (8, 3, 2), (28, 5, 3)]
+>>> kernels = [(3, 3, 1), (8, 3, 2), (28, 5, 3)]  # the smallest first: the first wrong one is shown
 >>> def mistaken_sizes(n, k, s):
 ...     return {
 ...         "these are the steps; there is one position more": (n - k) // s,

@@ -138,11 +138,6 @@ def parameter_groups(
     return [{"params": backbone, "lr": lr * backbone_factor}, {"params": head, "lr": lr}]
 
 
-def scores(generator: torch.Generator) -> Cases:
-    """Yield (correct, total, …), with none and all correct, where Wald's interval has no width."""
-    yield from [(8, 10), (0, 10), (10, 10), (143, 153), (8, 10, 1.0), (90, 100, 2.576)]
-
-
 def mistaken_intervals(correct: int, total: int, z: float = 1.96) -> Mistakes:
     """Return diagnosis -> the wrong answer that earns it."""
     p = correct / total
@@ -169,7 +164,7 @@ def mistaken_intervals(correct: int, total: int, z: float = 1.96) -> Mistakes:
 
 
 @exercise(
-    cases=scores,
+    cases=[(8, 10), (0, 10), (10, 10), (143, 153), (8, 10, 1.0), (90, 100, 2.576)],
     mistakes=mistaken_intervals,
     hints=[
         "With p = correct / total, the center is (p + z² / 2n) / (1 + z² / n): pulled towards ½.",

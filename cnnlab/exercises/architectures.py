@@ -12,11 +12,6 @@ from cnnlab.exercises.engine import Cases, Mistakes, exercise
 __all__ = ["best_within", "bottleneck_saving", "layer_parameters"]
 
 
-def layers(generator: torch.Generator) -> Cases:
-    """Yield (kernel, in_channels, out_channels, groups); LeNet-5's third layer comes first."""
-    yield from [(5, 6, 16, 1), (7, 8, 8, 8), (3, 10, 14, 2), (2, 9, 15, 3), (6, 35, 20, 5)]
-
-
 def mistaken_counts(kernel: int, in_channels: int, out_channels: int, groups: int) -> Mistakes:
     """Return diagnosis -> the wrong answer that earns it."""
     depth = in_channels // groups
@@ -35,7 +30,7 @@ def mistaken_counts(kernel: int, in_channels: int, out_channels: int, groups: in
 
 
 @exercise(
-    cases=layers,
+    cases=[(5, 6, 16, 1), (7, 8, 8, 8), (3, 10, 14, 2), (2, 9, 15, 3), (6, 35, 20, 5)],
     mistakes=mistaken_counts,
     hints=[
         "Start with one kernel: how deep is it, if it sees every input channel?",
@@ -48,11 +43,6 @@ def layer_parameters(kernel: int, in_channels: int, out_channels: int, groups: i
     """Count the weights and biases of Conv2d(in_channels, out_channels, kernel, groups=groups)."""
     weights_of_one_kernel = kernel * kernel * in_channels // groups
     return out_channels * (weights_of_one_kernel + 1)
-
-
-def bottlenecks(generator: torch.Generator) -> Cases:
-    """Yield (channels, width); ResNet-50's first stage comes first."""
-    yield from [(256, 64), (48, 5), (35, 16), (12, 20)]
 
 
 def mistaken_savings(channels: int, width: int) -> Mistakes:
@@ -70,7 +60,7 @@ def mistaken_savings(channels: int, width: int) -> Mistakes:
 
 
 @exercise(
-    cases=bottlenecks,
+    cases=[(256, 64), (48, 5), (35, 16), (12, 20)],
     mistakes=mistaken_savings,
     hints=[
         "Multiply-adds at one place: kernel² × channels in × channels out.",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-
-from cnnlab.exercises.engine import Cases, Mistakes, exercise
+from cnnlab.exercises.engine import Mistakes, exercise
 from cnnlab.lessons.day import Question
 
 __all__ = ["QUIZ", "encoder_sides", "unet_parameters"]
@@ -123,11 +121,6 @@ QUIZ = (
 )
 
 
-def pyramids(generator: torch.Generator) -> Cases:
-    """Yield (side, depth); odd sides lose a pixel on the way down."""
-    yield from [(32, 1), (64, 3), (100, 3), (97, 4), (61, 2)]
-
-
 def mistaken_sides(side: int, depth: int) -> Mistakes:
     """Return diagnosis -> the wrong answer that earns it."""
     multiple = 2**depth
@@ -151,7 +144,7 @@ def mistaken_sides(side: int, depth: int) -> Mistakes:
 
 
 @exercise(
-    cases=pyramids,
+    cases=[(32, 1), (64, 3), (100, 3), (97, 4), (61, 2)],
     mistakes=mistaken_sides,
     hints=[
         "Each level halves the side: how often must it be divisible by two?",
@@ -164,11 +157,6 @@ def encoder_sides(side: int, depth: int) -> list[int]:
     multiple = 2**depth
     padded = -(-side // multiple) * multiple
     return [padded // 2**level for level in range(depth + 1)]
-
-
-def pairs_of_layers(generator: torch.Generator) -> Cases:
-    """Yield (channels in, channels out, kernel size)."""
-    yield from [(1, 2, 3), (3, 5, 3), (7, 4, 2), (6, 35, 5)]
 
 
 def mistaken_counts(c_in: int, c_out: int, k: int) -> Mistakes:
@@ -186,7 +174,7 @@ def mistaken_counts(c_in: int, c_out: int, k: int) -> Mistakes:
 
 
 @exercise(
-    cases=pairs_of_layers,
+    cases=[(1, 2, 3), (3, 5, 3), (7, 4, 2), (6, 35, 5)],
     mistakes=mistaken_counts,
     hints=[
         "Two convolutions without bias, each with a BatchNorm behind it.",

@@ -63,8 +63,9 @@ class Exercise:
         Takes the same arguments and returns a dict, diagnosis -> the wrong answer that earns it:
         an answer that agrees with the wrong one on every case gets that diagnosis.
     cases
-        Yields tuples of arguments, the smallest first. It is given a seeded generator; torch's
-        global one is seeded too, so that layers may be built with their usual initialization.
+        Tuples of arguments, the smallest first; or a function that yields them. It is given a
+        seeded generator; torch's global one is seeded too, so that layers may be built with their
+        usual initialization.
     normalize
         Turns (result, *arguments) into what is compared: numbers, strings, tensors, and lists,
         tuples and dicts of them. May raise ExerciseError with a diagnosis of its own.
@@ -77,7 +78,7 @@ class Exercise:
     function: Callable[..., Any]
     hints: Sequence[str]
     mistakes: Callable[..., Mistakes]
-    cases: Callable[[torch.Generator], Cases] = lambda generator: [()]
+    cases: Cases | Callable[[torch.Generator], Cases] = ((),)
     normalize: Callable[..., Any] = lambda result, *inputs: result
     takeaway: str = "your answer agrees with the solution"
     without: Sequence[str] = ()
@@ -158,7 +159,8 @@ class Exercise:
     def _cases(self) -> list[tuple[Any, ...]]:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(SEED)
-            return list(self.cases(torch.Generator().manual_seed(SEED)))
+            generator = torch.Generator().manual_seed(SEED)
+            return list(self.cases(generator) if callable(self.cases) else self.cases)
 
     def _call(self, inputs: tuple[Any, ...]) -> str:
         return f"{self.name}({', '.join(map(show, inputs))})"

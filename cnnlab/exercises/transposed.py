@@ -112,20 +112,6 @@ def by_zero_insertion(
     return torch.nn.functional.conv2d(stretched, flipped, padding=border)
 
 
-def downsampling_layers(generator: torch.Generator) -> Cases:
-    """Yield (size, kernel, stride, padding), with and without something left over."""
-    yield from [
-        (8, 2, 3, 1),
-        (16, 5, 2, 2),
-        (15, 5, 2, 2),
-        (11, 3, 4, 2),
-        (9, 3, 1, 1),
-        (14, 4, 5, 1),
-        (20, 7, 6, 3),
-        (23, 3, 7, 0),
-    ]
-
-
 def mistaken_paddings(size: int, kernel: int, stride: int, padding: int) -> Mistakes:
     """Return diagnosis -> the wrong answer that earns it."""
     small = (size + 2 * padding - kernel) // stride + 1
@@ -145,7 +131,16 @@ def mistaken_paddings(size: int, kernel: int, stride: int, padding: int) -> Mist
 
 
 @exercise(
-    cases=downsampling_layers,
+    cases=[
+        (8, 2, 3, 1),
+        (16, 5, 2, 2),
+        (15, 5, 2, 2),
+        (11, 3, 4, 2),
+        (9, 3, 1, 1),
+        (14, 4, 5, 1),
+        (20, 7, 6, 3),
+        (23, 3, 7, 0),
+    ],
     mistakes=mistaken_paddings,
     hints=[
         "How many rows does the convolution never reach, because its last step would not fit?",
