@@ -30,9 +30,9 @@ _NAMES_OF_MODULE = {
     "fields": "receptive_field effective_receptive_field",
     "lessons.transposed": "transposed_convolution bed_of_nails overlap_count",
     "diagrams.drawing": "draw_network",
-    "plotting": "show_images plot_history plot_confusion plot_filters plot_intervals describe",
+    "plotting": "show_images plot_history plot_confusion plot_filters plot_intervals",
     "lessons.arithmetic": "plot_grids",
-    "notebook": "show_source upload_button",
+    "notebook": "describe show_source upload_button",
 }
 _MODULE_OF_NAME = {
     name: module for module, names in _NAMES_OF_MODULE.items() for name in names.split()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.evaluation import eval_mode
+from cnnlab.runtime import format_table
 
 __all__ = ["Summary", "count_macs", "find_modules", "record_outputs", "summary"]
 
@@ -102,26 +103,26 @@ def _torchsummary_table(model: nn.Module, input_size: tuple[int, ...]) -> str:
 
 
 def _own_table(model: nn.Module, input_size: tuple[int, ...]) -> str:
-    """Record every layer without children while one batch passes through."""
-    rows = [("Layer (type)", "Output Shape", "Param #")]
+    """List every layer without children, with the shape of its output for one batch."""
 
-    def note(name: str, layer: nn.Module, output: object) -> None:
-        shape = [-1, *output.shape[1:]] if isinstance(output, Tensor) else type(output).__name__
-        own = sum(p.numel() for p in layer.parameters())
-        rows.append((f"{name} ({type(layer).__name__})", str(shape), f"{own:,}"))
+    def shape_of(output: Any) -> str:
+        is_tensor = isinstance(output, Tensor)
+        return str([-1, *output.shape[1:]]) if is_tensor else type(output).__name__
 
-    for name, layer in model.named_modules():
-        if not any(layer.children()):
-            layer.register_forward_hook(lambda m, _, output, name=name: note(name, m, output))
+    layers = {name: layer for name, layer in model.named_modules() if not any(layer.children())}
     try:
-        model(torch.zeros(2, *input_size))
+        with record_outputs(model, list(layers), keep=shape_of) as shapes:
+            model(torch.zeros(2, *input_size))
     except Exception as error:
         raise ValueError(
             f"{type(model).__name__} cannot take an input of size {tuple(input_size)}: {error}"
         ) from error
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(f"{t:>{w}}" for t, w in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join([lines[0], "=" * len(lines[0]), *lines[1:]])
+    rows = []
+    for name, layer in layers.items():
+        count = sum(parameter.numel() for parameter in layer.parameters())
+        for shape in shapes[name]:
+            rows.append((f"{name} ({type(layer).__name__})", shape, f"{count:,}"))
+    return format_table(rows, ("Layer (type)", "Output Shape", "Param #"), ">>>")
 
 
 def count_macs(model: nn.Module, input_size: tuple[int, ...]) -> int:

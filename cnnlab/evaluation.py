@@ -6,7 +6,6 @@ An answer is a class for each sample, or, in segmentation, a class for each pixe
 from __future__ import annotations
 
 import contextlib
-import io
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,17 +18,6 @@ from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from pycm import ConfusionMatrix
-
-__all__ = [
-    "Evaluation",
-    "bootstrap_interval",
-    "check_batch",
-    "cross_entropy",
-    "eval_mode",
-    "evaluate",
-    "mcnemar",
-    "model_device",
-]
 
 Loader = Iterable[tuple[Tensor, Tensor]]
 Criterion = Callable[[Tensor, Tensor], Tensor]  # logits, targets -> loss
@@ -112,12 +100,6 @@ class Evaluation:
         if self.classes:
             matrix.relabel(dict(zip(indices, self.classes, strict=True)), sort=False)
         return matrix
-
-    def statistics(self) -> str:
-        """Return pycm's short report as text."""
-        with contextlib.redirect_stdout(io.StringIO()) as text:
-            self.confusion_matrix().stat(summary=True)
-        return text.getvalue().strip()
 
     def worst(self, count: int = 8) -> Tensor:
         """Return indices of the wrong answers, the most confident first."""

@@ -1,18 +1,51 @@
-"""The package's own code, to be read in a lesson."""
+"""What only notebooks need: figures with an alternative text, source code, an upload button."""
 
 from __future__ import annotations
 
-import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cnnlab.data.downloads import data_folder
 from cnnlab.runtime import in_notebook
 
-__all__ = ["show_source", "upload_button", "uploaded_file"]
+__all__ = ["describe", "show_source", "upload_button", "uploaded_file"]
+
+
+def describe(drawing: Any, text: str) -> None:
+    """Show a figure with an alternative text for people who cannot see it.
+
+    Parameters
+    ----------
+    drawing : Axes, array of Axes or Figure
+        What a plotting function returned.
+    text : str
+        One sentence that says what there is to see.
+
+    Raises
+    ------
+    ValueError
+        If the text is empty.
+    """
+    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
+
+    if not text.strip():
+        raise ValueError("the alternative text is empty; say in a sentence what there is to see")
+    first = drawing.flat[0] if isinstance(drawing, np.ndarray) else drawing
+    figure = first if isinstance(first, Figure) else first.get_figure()
+    if in_notebook():
+        from IPython.display import display
+
+        display(figure, metadata={"image/png": {"alt": text}})
+        plt.close(figure)
+    else:
+        plt.show()
 
 
 def show_source(thing: Callable[..., Any] | type) -> None:
@@ -26,13 +59,9 @@ def show_source(thing: Callable[..., Any] | type) -> None:
         return next((p.device for p in model.parameters()), torch.device("cpu"))
     """
     source = textwrap.dedent(inspect.getsource(inspect.unwrap(thing)))
-    lines = source.splitlines()
-    body = ast.parse(source).body[0].body  # type: ignore[attr-defined]
-    first = body[0]
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-        end = first.end_lineno or first.lineno
-        del lines[first.lineno - 1 : end + (lines[end : end + 1] == [""])]
-    text = "\n".join(lines)
+    if thing.__doc__:
+        source = re.sub(r'\n *"""[\s\S]*?"""\n', "\n", source, count=1)
+    text = source.replace(":\n\n", ":\n", 1).rstrip()
     if in_notebook():
         from IPython.display import Code, display
 
@@ -55,7 +84,7 @@ def upload_button(function: Callable[[Path], Any], accept: str = ".zip") -> None
     import ipywidgets
     from IPython.display import display
 
-    what = "a zip" if accept == ".zip" else "a picture"
+    what = "a zip" if accept == ".zip" else "an image"
     button = ipywidgets.FileUpload(accept=accept, description=f"Upload {what}")
     below = ipywidgets.Output()
 
@@ -72,7 +101,7 @@ def upload_button(function: Callable[[Path], Any], accept: str = ".zip") -> None
 def uploaded_file(value: Any, folder: Path) -> Path:
     """Save the first file of an upload and return its path.
 
-    ipywidgets 8 hands over a tuple of dictionaries, version 7 (on Colab) a dictionary by name.
+    ipywidgets 8 gives a tuple of dictionaries, version 7 (on Colab) a dictionary by name.
     Of the name only the last part is used, so that it cannot lead out of the folder.
 
     Examples

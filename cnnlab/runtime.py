@@ -15,16 +15,6 @@ import numpy as np
 import psutil
 import torch
 
-__all__ = [
-    "fast_dtype",
-    "format_table",
-    "get_device",
-    "in_notebook",
-    "set_seed",
-    "versions",
-    "write_atomically",
-]
-
 
 def set_seed(seed: int = 0) -> torch.Generator:
     """Seed every random number generator and ask for repeatable arithmetic.
@@ -124,10 +114,11 @@ def fast_dtype(device: torch.device) -> torch.dtype | None:
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
     if device.type != "cpu":
         return None
-    # No public question exists before torch 2.11; on other processors the answers are False.
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    supported = any(getattr(torch.cpu, name, lambda: False)() for name in checks)
-    return torch.bfloat16 if supported else None
+    if not hasattr(torch.cpu, "get_capabilities"):  # torch before 2.11 cannot be asked
+        return None
+    abilities = torch.cpu.get_capabilities()  # some are missing on other processors than x86
+    native = abilities.get("avx512_bf16") or abilities.get("amx_bf16")
+    return torch.bfloat16 if native else None
 
 
 def versions(*packages: str) -> str:

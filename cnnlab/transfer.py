@@ -1,4 +1,4 @@
-"""Transfer learning: a new head, a frozen body, features computed once, weights thrown away."""
+"""Transfer learning: a new head, a frozen body, features computed once, and an audit of it all."""
 
 from __future__ import annotations
 
@@ -11,20 +11,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from cnnlab.data.datasets import ImageData, Split
+from cnnlab.complexity import find_modules, record_outputs
+from cnnlab.data.splits import ImageData, Split
 from cnnlab.evaluation import model_device
 from cnnlab.models.backbones import Backbone, Normalize, find_head
-from cnnlab.runtime import fast_dtype
-
-__all__ = [
-    "Audit",
-    "average_weights",
-    "extract_features",
-    "freeze",
-    "freeze_audit",
-    "reinitialize",
-    "replace_head",
-]
+from cnnlab.training import place_model
 
 
 def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
@@ -95,7 +86,7 @@ def freeze(
     ['fc.weight', 'fc.bias']
     """
     names = [find_head(model)[0]] if trainable is None else list(trainable)
-    chosen = _modules(model, names)
+    chosen = find_modules(model, names)
     model.requires_grad_(False)
     for module in chosen:
         module.requires_grad_(True)
@@ -131,7 +122,7 @@ def reinitialize(
     >>> reinitialize(layer).running_mean
     tensor([0., 0.])
     """
-    chosen, device = _modules(model, [""] if names is None else names), model_device(model)
+    chosen, device = find_modules(model, [""] if names is None else names), model_device(model)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         for layer in (layer for module in chosen for layer in module.modules()):
@@ -141,48 +132,6 @@ def reinitialize(
     return model
 
 
-def average_weights(before: nn.Module, after: nn.Module, share: float = 0.5) -> nn.Module:
-    """Return a network whose weights lie between those before and after fine-tuning.
-
-    A few pictures pull the weights too far; half-way back is often better than either end.
-    Source: Wortsman et al. (2022), *CVPR*.
-
-    Parameters
-    ----------
-    before, after : nn.Module
-        The same architecture; neither is changed.
-    share : float
-        Of ``after``, from 0 to 1.
-
-    Examples
-    --------
-    >>> before, after = nn.Linear(1, 1), nn.Linear(1, 1)
-    >>> middle = average_weights(before, after)
-    >>> torch.allclose(middle.weight, (before.weight + after.weight) / 2)
-    True
-    """
-    if not 0 <= share <= 1:
-        raise ValueError(f"share is {share}; it must lie between 0 and 1")
-    start, middle = before.state_dict(), copy.deepcopy(after)
-    mixed = {
-        name: torch.lerp(start[name], value, share) if value.is_floating_point() else value
-        for name, value in after.state_dict().items()
-    }
-    middle.load_state_dict(mixed)
-    return middle
-
-
-def _modules(model: nn.Module, names: Sequence[str]) -> list[nn.Module]:
-    known = dict(model.named_modules())
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ValueError(
-            f"no module is called {', '.join(unknown)}; the model has "
-            f"{', '.join(name for name, _ in model.named_children())}"
-        )
-    return [known[name] for name in names]
-
-
 @torch.inference_mode()
 def extract_features(
     backbone: Backbone,
@@ -190,25 +139,25 @@ def extract_features(
     *,
     device: torch.device | str | None = None,
     batch_size: int = 64,
-    fast: bool = True,
+    precision: str = "auto",
 ) -> ImageData:
-    """Send every picture through the backbone once and keep what its head would receive.
+    """Send every image through the backbone once and keep what its head would receive.
 
     A frozen network gives the same features in every epoch, so they are computed once; what is
-    left to train is a linear layer on vectors, which takes milliseconds an epoch.
+    left to train is a linear layer on vectors, which takes milliseconds per epoch.
 
     Parameters
     ----------
     backbone : Backbone
         A pretrained network; it is not changed.
     data : ImageData
-        Pictures.
+        Images.
     device : torch.device or str, optional
         Where to compute; where the model is if None.
     batch_size : int
-        Pictures at a time.
-    fast : bool
-        bfloat16 and channels-last memory where the hardware gains from them.
+        Images at a time.
+    precision : "auto", "float32" or "bfloat16"
+        As in `fit`; see `cnnlab.training.place_model`.
 
     Returns
     -------
@@ -225,12 +174,11 @@ def extract_features(
     >>> features.test.inputs.shape[1]
     256
     """
+
     device = torch.device(device or model_device(backbone.model))
-    body = copy.deepcopy(backbone.model).to(device).eval()
+    body = copy.deepcopy(backbone.model).eval()
     _set_module(body, find_head(body)[0], nn.Identity())
-    dtype = fast_dtype(device) if fast else None
-    if fast:
-        body.to(memory_format=torch.channels_last)
+    dtype = place_model(body, device, precision)
 
     def features_of(split: Split) -> Split:
         batches = []
@@ -243,11 +191,6 @@ def extract_features(
     train, val, test = (features_of(split) for split in data.splits().values())
     source = f"features of {data.source}"
     return dataclasses.replace(data, train=train, val=val, test=test, source=source)
-
-
-_Norm = nn.modules.batchnorm._BatchNorm
-_RANDOM = (nn.modules.dropout._DropoutNd, StochasticDepth)
-_BYTE = 10  # no normalized picture reaches this value, most of 0…255 do
 
 
 @dataclass
@@ -320,28 +263,73 @@ def freeze_audit(
     trainable 514 · frozen ... · held by the optimizer 514 · moving buffers ...
     ! bn1, layer1.0.bn1, layer1.0.bn2 and ... more: frozen BatchNorm in training mode, ...
     """
-    parameters = dict(model.named_parameters())
+    parameters = list(model.parameters())
     groups = optimizer.param_groups if optimizer else []
     held = {id(p) for group in groups for p in group["params"]}
-    findings = list(_optimizer_slips(parameters, held)) if optimizer else []
-    findings += [*_norm_slips(model), *_dropout_slips(model)]
+    slips = [*_mode_slips(model)]
+    if optimizer:
+        slips = [*_optimizer_slips(model, held), *slips]
     if batch is not None:
-        findings += _batch_slips(batch, preprocess or Normalize())
+        slips += _batch_slips(batch, preprocess or Normalize())
     if cam_layer is not None:
-        findings += _gradient_slips(model, batch, cam_layer)
+        slips += _gradient_slips(model, batch, cam_layer)
     return Audit(
-        trainable=sum(p.numel() for p in parameters.values() if p.requires_grad),
-        frozen=sum(p.numel() for p in parameters.values() if not p.requires_grad),
-        held=sum(p.numel() for p in parameters.values() if id(p) in held),
+        trainable=sum(p.numel() for p in parameters if p.requires_grad),
+        frozen=sum(p.numel() for p in parameters if not p.requires_grad),
+        held=sum(p.numel() for p in parameters if id(p) in held),
         moving=sum(b.numel() for m in model.modules() if _moves(m) for b in m.buffers()),
-        findings=findings,
+        findings=[f"{_listed(where)}: {what}" for where, what in slips if where],
     )
 
 
-def _finding(names: list[str], text: str) -> list[str]:
-    """Say something about some modules or parameters, or nothing if there are none."""
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return [f"{shown}: {text}"] if names else []
+# A slip is where (names of modules or parameters, none if all is well) and what, with its cure.
+Slips = Iterator[tuple[list[str], str]]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _optimizer_slips(model: nn.Module, held: set[int]) -> Slips:
+    named = list(model.named_parameters())
+    yield (
+        [name for name, p in named if p.requires_grad and id(p) not in held],
+        "may learn, but not in the optimizer: will never change → add them",
+    )
+    yield (
+        [name for name, p in named if not p.requires_grad and id(p) in held],
+        "frozen but in the optimizer: unfrozen later, they learn at its rate → leave them out",
+    )
+    strangers = held - {id(p) for _, p in named}
+    yield (
+        [f"{len(strangers)} tensors"] if strangers else [],
+        "in the optimizer, not in this model (an old head?) → build it after replace_head",
+    )
+
+
+def _mode_slips(model: nn.Module) -> Slips:
+    modules = list(model.named_modules())
+    yield (
+        [name for name, m in modules if _moves(m) and _is_frozen(model, name)],
+        "frozen BatchNorm in training mode, its statistics move → call training_mode",
+    )
+    kinds = (nn.modules.dropout._DropoutNd, StochasticDepth)
+    dropouts = [(name, m.training) for name, m in modules if isinstance(m, kinds) and m.p]
+    learning = {name: model.training and not _is_frozen(model, name) for name, _ in dropouts}
+    yield (
+        [name for name, active in dropouts if active and not learning[name]],
+        "dropout at work where nothing learns, answers are random → eval() or training_mode",
+    )
+    yield (
+        [name for name, active in dropouts if not active and learning[name]],
+        "dropout is off although the layers around it learn → call training_mode",
+    )
+
+
+def _moves(module: nn.Module) -> bool:
+    """Tell whether a forward pass changes the module's own statistics."""
+    is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+    return is_norm and module.training and module.running_mean is not None
 
 
 def _is_frozen(model: nn.Module, name: str) -> bool:
@@ -352,79 +340,32 @@ def _is_frozen(model: nn.Module, name: str) -> bool:
     return not any(weight.requires_grad for weight in weights)
 
 
-def _moves(module: nn.Module) -> bool:
-    return isinstance(module, _Norm) and module.training and module.running_mean is not None
-
-
-def _optimizer_slips(parameters: dict[str, nn.Parameter], held: set[int]) -> Iterator[str]:
-    forgotten = [n for n, p in parameters.items() if p.requires_grad and id(p) not in held]
-    idle = [n for n, p in parameters.items() if not p.requires_grad and id(p) in held]
-    strangers = held - {id(p) for p in parameters.values()}
-    yield from _finding(
-        forgotten, "may learn, but not in the optimizer: will never change → add them"
-    )
-    yield from _finding(
-        idle, "frozen but in the optimizer: unfrozen later, they learn at its rate → leave them out"
-    )
-    yield from _finding(
-        [f"{len(strangers)} tensors"] if strangers else [],
-        "in the optimizer, not in this model (an old head?) → build it after replace_head",
-    )
-
-
-def _norm_slips(model: nn.Module) -> Iterator[str]:
-    drifting = [n for n, m in model.named_modules() if _moves(m) and _is_frozen(model, n)]
-    yield from _finding(
-        drifting, "frozen BatchNorm in training mode, its statistics move → call training_mode"
-    )
-
-
-def _dropout_slips(model: nn.Module) -> Iterator[str]:
-    layers = [(name, m) for name, m in model.named_modules() if isinstance(m, _RANDOM) and m.p]
-    noisy = [n for n, m in layers if m.training and (not model.training or _is_frozen(model, n))]
-    silent = [
-        n for n, m in layers if model.training and not m.training and not _is_frozen(model, n)
-    ]
-    yield from _finding(
-        noisy, "dropout at work where nothing learns, answers are random → eval() or training_mode"
-    )
-    yield from _finding(
-        silent, "dropout is off although the layers around it learn → call training_mode"
-    )
-
-
-def _batch_slips(batch: Tensor, preprocess: nn.Module) -> Iterator[str]:
-    black, white = torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1)
-    low, high = float(preprocess(black).min()), float(preprocess(white).max())
+def _batch_slips(batch: Tensor, preprocess: nn.Module) -> Slips:
+    low = float(preprocess(torch.zeros(1, 3, 1, 1)).min())  # of a black image
+    high = float(preprocess(torch.ones(1, 3, 1, 1)).max())  # of a white one
     smallest, largest = batch.min().item(), batch.max().item()
     slack = 0.05 * (high - low)
-    if largest > _BYTE or not batch.is_floating_point():
+    guess = ""
+    if largest > 10 or not batch.is_floating_point():  # no normalized image reaches 10
         guess = "raw pixels 0…255"
     elif smallest < low - slack or largest > high + slack:
         guess = "preprocessed twice"
     elif low < 0 <= smallest and largest <= 1:
         guess = "pixels 0…1, never normalized"
-    else:
-        return
     yield (
-        f"input: from {smallest:.1f} to {largest:.1f} instead of {low:.1f} to {high:.1f} "
-        f"({guess}) → send pictures through backbone.preprocess, once"
+        ["input"] if guess else [],
+        f"from {smallest:.1f} to {largest:.1f} instead of {low:.1f} to {high:.1f} "
+        f"({guess}) → send images through backbone.preprocess, once",
     )
 
 
-def _gradient_slips(model: nn.Module, batch: Tensor | None, layer: str) -> Iterator[str]:
+def _gradient_slips(model: nn.Module, batch: Tensor | None, layer: str) -> Slips:
     if batch is None:
         raise ValueError("cam_layer needs a batch: the gradient is that of a forward pass")
-    if layer not in dict(model.named_modules()):
-        children = ", ".join(name for name, _ in model.named_children())
-        raise ValueError(f"no module is called {layer}; the model has {children}")
-    copied, reached = copy.deepcopy(model).eval(), []  # a copy: nothing of the model moves
-    copied.get_submodule(layer).register_forward_hook(
-        lambda module, inputs, maps: reached.append(maps.requires_grad)
-    )
-    with torch.enable_grad():
+    copied = copy.deepcopy(model)  # nothing of the model moves
+    with record_outputs(copied, [layer]) as outputs, torch.enable_grad():
         copied(batch[:1])
-    yield from _finding(
-        [] if any(reached) else [layer],
+    yield (
+        [] if any(maps.requires_grad for maps in outputs[layer]) else [layer],
         "no gradient reaches its maps, so Grad-CAM cannot weigh them → batch.requires_grad_()",
     )

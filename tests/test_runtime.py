@@ -68,15 +68,37 @@ def test_a_device_that_is_not_here(name):
         get_device(name)
 
 
-def test_prefer_overrides(capsys):
-    assert get_device("cpu") == torch.device("cpu")
+@pytest.mark.parametrize(
+    ("cuda", "mps", "chosen"),
+    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_cuda_comes_before_mps_and_mps_before_the_cpu(monkeypatch, capsys, cuda, mps, chosen):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert get_device().type == chosen
+    assert get_device("cpu").type == "cpu", "what one insists on comes first"
 
 
-def test_fast_dtype_is_one_that_the_device_can_multiply():
-    dtype = fast_dtype(torch.device("cpu"))
-    if dtype is not None:
-        a = torch.rand(4, 4, dtype=dtype)
-        assert (a @ a).dtype == dtype
+@pytest.mark.parametrize(
+    ("abilities", "dtype"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),
+        ({"avx512_bf16": False, "amx_bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": False, "amx_bf16": False}, None),
+        ({"architecture": "arm64"}, None),
+    ],
+)
+def test_fast_dtype_follows_the_processor(monkeypatch, abilities, dtype):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities, raising=False)
+    assert fast_dtype(torch.device("cpu")) is dtype
+
+
+@pytest.mark.parametrize(("supported", "dtype"), [(True, torch.bfloat16), (False, None)])
+def test_fast_dtype_on_a_gpu_is_bfloat16_or_nothing(monkeypatch, supported, dtype):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: supported)
+    assert fast_dtype(torch.device("cuda")) is dtype
     assert fast_dtype(torch.device("mps")) is None
 
 

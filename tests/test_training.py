@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib
 import pytest
@@ -122,19 +126,67 @@ def test_batchnorm_without_weights_still_trains():
     assert training_mode(model)[0].training
 
 
-def test_fast_can_be_switched_off():
-    seen = []
-    model = nn.Sequential(nn.Conv2d(3, 256, 16), nn.Flatten(), nn.Linear(256, 2))  # large enough
-    model[0].register_forward_hook(lambda m, inputs, output: seen.append(output.dtype))
-    batch = [(torch.randn(4, 3, 16, 16), torch.arange(4) % 2)]
-    fit(model, batch, epochs=1, fast=False)
-    assert set(seen) == {torch.float32}
+class Spy(nn.Module):
+    """A CNN with so many convolution weights; notes its arithmetic and its memory format."""
+
+    def __init__(self, weights: int) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, weights // 100, 10), nn.LazyLinear(2)
+        self.head(torch.zeros(1, weights // 100))
+        self.seen: set[tuple[torch.dtype, bool]] = set()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        maps = self.conv(x)
+        if self.training:
+            last = not maps.is_contiguous() and maps.is_contiguous(
+                memory_format=torch.channels_last
+            )
+            self.seen.add((maps.dtype, last))
+        return self.head(maps.mean(dim=(2, 3)))
 
 
-def test_the_model_comes_back_in_the_ordinary_memory_format():
-    model = nn.Sequential(nn.Conv2d(3, 256, 16), nn.Flatten(), nn.Linear(256, 2))
-    fit(model, [(torch.randn(4, 3, 16, 16), torch.arange(4) % 2)], epochs=1)
+IMAGES = [(torch.rand(4, 1, 12, 12), torch.arange(4) % 2)]
+PLAIN, HALF = (torch.float32, False), (torch.bfloat16, True)
+
+
+def processor(monkeypatch, *abilities: str) -> None:
+    """Let torch report a processor with these abilities."""
+    answer = {name: name in abilities for name in ("avx512_bf16", "amx_bf16")}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: answer, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("abilities", "weights", "precision", "seen"),
+    [
+        (["avx512_bf16"], 100_000, "auto", HALF),
+        (["amx_bf16"], 100_000, "auto", HALF),
+        ([], 100_000, "auto", (torch.float32, True)),
+        (["avx512_bf16"], 99_900, "auto", PLAIN),
+        (["avx512_bf16"], 100_000, "float32", PLAIN),
+        ([], 900, "bfloat16", HALF),
+    ],
+)
+def test_the_precision_is_what_the_documentation_says(
+    monkeypatch, abilities, weights, precision, seen
+):
+    processor(monkeypatch, *abilities)
+    model = Spy(weights)
+    fit(model, IMAGES, epochs=1, precision=precision)
+    assert model.seen == {seen}
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert all(p.is_contiguous() for p in model.parameters())
+
+
+def test_a_processor_that_cannot_be_asked_computes_in_float32(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)  # torch before 2.11
+    model = Spy(100_000)
+    fit(model, IMAGES, epochs=1)
+    assert model.seen == {(torch.float32, True)}
+
+
+def test_an_unknown_precision():
+    with pytest.raises(ValueError, match="'half'; choose 'auto', 'float32' or 'bfloat16'"):
+        fit(network(), loader(), epochs=1, precision="half")
 
 
 # -- clean endings ---------------------------------------------------------------------------------
@@ -241,45 +293,6 @@ def test_resuming_a_finished_training_does_nothing_more(tmp_path):
     assert again.records == history.records and same_weights(first, second)
 
 
-class Spy(nn.Module):
-    """A small CNN that notes in which type it multiplies, and how its pictures lie in memory."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
-        self.types, self.layouts = set(), set()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        maps = self.conv(x)
-        if self.training:
-            self.types.add(maps.dtype)
-            self.layouts.add(self.conv.weight.is_contiguous(memory_format=torch.channels_last))
-        return self.head(maps.mean(dim=(2, 3)))
-
-
-@pytest.mark.parametrize(
-    ("options", "type_", "last"),
-    [({}, torch.bfloat16, True), ({"fast": False}, torch.float32, False)],
-)
-def test_large_networks_are_trained_in_mixed_precision_unless_told_otherwise(
-    monkeypatch, options, type_, last
-):
-    monkeypatch.setattr("cnnlab.training.fast_dtype", lambda device: torch.bfloat16)
-    monkeypatch.setattr("cnnlab.training._SMALL", 3 * 4 * 9)  # just as many weights as Spy has
-    model = Spy()
-    fit(model, [(torch.rand(4, 3, 6, 6), torch.tensor([0, 1, 0, 1]))], epochs=1, **options)
-    assert (model.types, model.layouts) == ({type_}, {last})
-    assert {p.dtype for p in model.parameters()} == {torch.float32}
-
-
-def test_one_weight_fewer_and_a_network_is_small(monkeypatch):
-    monkeypatch.setattr("cnnlab.training.fast_dtype", lambda device: torch.bfloat16)
-    monkeypatch.setattr("cnnlab.training._SMALL", 3 * 4 * 9 + 1)
-    model = Spy()
-    fit(model, [(torch.rand(4, 3, 6, 6), torch.tensor([0, 1, 0, 1]))], epochs=1)
-    assert model.types == {torch.float32}
-
-
 def test_the_accuracy_of_a_map_of_classes_is_the_share_of_its_pixels():
     generator = torch.Generator().manual_seed(0)
     X = torch.randn(3, 2, 4, 5, generator=generator)
@@ -311,27 +324,108 @@ class Endless:
         return iter(loader())
 
 
-def test_the_bar_knows_epochs_batches_and_where_it_starts(monkeypatch, tmp_path):
-    from cnnlab.training import ProgressBar
+# -- what one sees ---------------------------------------------------------------------------------
 
-    asked, epochs = [], []
 
-    class Bar(ProgressBar):
-        def __init__(self, *arguments):
-            asked.append(arguments)
-            super().__init__(*arguments)
+@pytest.fixture
+def shown(monkeypatch) -> list[str]:
+    """Pretend to be in a notebook, and collect the alternative texts of what it shows."""
+    import IPython
 
-        def batches(self, batches, epoch):
-            epochs.append(epoch)
-            return super().batches(batches, epoch)
+    texts: list[str] = []
+    kernel = SimpleNamespace(kernel=None)
+    monkeypatch.setattr(IPython, "get_ipython", lambda: kernel)
+    monkeypatch.setattr(
+        "IPython.display.display",
+        lambda figure, metadata: texts.append(metadata["image/png"]["alt"]),
+    )
+    monkeypatch.setattr("livelossplot.outputs.matplotlib_plot.clear_output", lambda wait: None)
+    return texts
 
-    monkeypatch.setattr("cnnlab.training.ProgressBar", Bar)
+
+@pytest.mark.parametrize("epochs", [1, 7, 40])
+@pytest.mark.parametrize("option", [{"live_plot": True}, {"progress": "plot"}])
+def test_curves_are_drawn_a_dozen_times_at_most_described_and_closed(shown, epochs, option):
+    from matplotlib import pyplot as plt
+
+    before = plt.get_fignums()
+    fit(network(), loader(), loader(seed=1), epochs=epochs, **option)
+    assert min(epochs, 7) <= len(shown) <= 12
+    assert set(shown) == {"Loss and accuracy of each epoch: training and validation."}
+    assert plt.get_fignums() == before
+
+
+def test_the_last_drawing_has_every_epoch_of_all_four_curves(shown, monkeypatch):
+    from matplotlib import pyplot as plt
+
+    drawings = []
+    monkeypatch.setattr(plt, "close", lambda figure=None: drawings.append(figure))
+    history = fit(network(), loader(), loader(seed=1), epochs=13, live_plot=True)
+    monkeypatch.undo()
+    accuracy, loss = drawings[-1].axes
+    for ax, name in ((loss, "loss"), (accuracy, "accuracy")):
+        curves = {line.get_label(): line for line in ax.lines}
+        assert list(curves["training"].get_ydata()) == history[name]
+        assert list(curves["validation"].get_ydata()) == history[f"val_{name}"]
+        assert list(curves["training"].get_xdata()) == list(range(1, 14))
+    assert (loss.get_xlabel(), loss.get_ylabel()) == ("epoch", "cross-entropy (nats)")
+    for figure in drawings:
+        plt.close(figure)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def bar_of(*arguments, **options) -> list[str]:
+    """Return the states of the bar that a terminal sees."""
+    with redirect_stdout(Terminal()) as screen:
+        fit(*arguments, **options)
+    return screen.getvalue().split("\r")[1:]
+
+
+def test_a_terminal_gets_one_bar_over_all_epochs():
+    states = bar_of(network(), loader(), loader(seed=1), epochs=3)
+    assert states[0].startswith("   0% |")
+    assert states[-1].startswith("epoch 3/3 100% |")
+    assert re.search(r"loss 0\.\d{3}, accuracy \d\.\d{3}, validation \d\.\d{3}", states[-1])
+
+
+def test_a_resumed_training_starts_its_bar_where_it_stopped(tmp_path):
     path = tmp_path / "run.pt"
-    fit(network(), loader(), epochs=1, checkpoint=path)
-    fit(network(), loader(), epochs=3, checkpoint=path)
-    fit(network(), Endless(), epochs=2)
-    assert asked == [(1, 5, 0), (3, 5, 1), (2, None, 0)]
-    assert len(epochs) == 1 + 2 + 2
+    assert bar_of(network(), loader(), epochs=1, progress=None, checkpoint=path) == []
+    states = bar_of(network(), loader(), epochs=4, checkpoint=path)
+    assert states[0].startswith("  25% |")
+    assert states[-1].startswith("epoch 4/4 100% |")
+
+
+def test_batches_without_a_length_have_a_bar_too():
+    assert "epoch 2/2" in bar_of(network(), Endless(), epochs=2)[-1]
+
+
+@pytest.mark.parametrize("progress", [None, "plot"])
+def test_another_progress_has_no_bar(progress):
+    assert "%" not in "".join(bar_of(network(), loader(), epochs=1, progress=progress))
+
+
+def test_an_unknown_progress():
+    with pytest.raises(ValueError, match="'curve'; choose 'bar', 'plot' or None"):
+        fit(network(), loader(), epochs=1, progress="curve")
+
+
+def test_a_log_file_gets_no_progress_bar(capsys):
+    fit(network(), loader(), epochs=2)
+    assert capsys.readouterr().out == ""
+
+
+# -- clear errors ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("epochs", [0, -1])
+def test_no_epochs(epochs):
+    with pytest.raises(ValueError, match="at least one"):
+        fit(network(), loader(), epochs=epochs)
 
 
 @pytest.mark.parametrize(
@@ -357,79 +451,6 @@ def test_what_cannot_be_trained_is_said_in_whole_sentences(model, batches, words
     assert str(caught.value).endswith(words)
 
 
-# -- what one sees ---------------------------------------------------------------------------------
-
-
-def test_live_plot_draws_at_most_a_dozen_times_and_closes_its_figures():
-    from matplotlib import pyplot as plt
-
-    from cnnlab.training import LivePlot
-
-    before = plt.get_fignums()
-    plot = LivePlot(epochs=40)
-    drawings = []
-    plot.plot.outputs[0].send = drawings.append
-    for _ in range(40):
-        plot.epoch_done({"loss": 1.0, "accuracy": 0.5})
-    plot.close()
-    assert 5 <= len(drawings) <= 12
-    fit(network(), loader(), loader(seed=1), epochs=2, live_plot=True)
-    assert plt.get_fignums() == before
-
-
-def test_live_plot_has_an_alternative_text_in_a_notebook(monkeypatch):
-    import IPython.display
-
-    from cnnlab import training as progress
-
-    shown = []
-    monkeypatch.setattr(progress, "in_notebook", lambda: True)
-    monkeypatch.setattr(IPython.display, "display", lambda *what, **how: shown.append(how))
-    fit(network(), loader(), loader(seed=1), epochs=1, live_plot=True)
-    texts = [how["metadata"]["image/png"]["alt"] for how in shown if "metadata" in how]
-    assert texts == ["Loss and accuracy of each epoch: training and validation."]
-
-
-def test_a_log_file_gets_no_progress_bar(capsys):
-    fit(network(), loader(), epochs=2)
-    assert capsys.readouterr().out == ""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-def test_a_terminal_gets_a_progress_bar():
-    import pty
-
-    script = (
-        "import fcntl, struct, termios; "  # a pseudo-terminal has no size until it is given one
-        "fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 100, 0, 0)); "
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
-        "from test_training import *; fit(network(), loader(), loader(seed=1), epochs=2)"
-    )
-    received = []
-
-    def read(fd: int) -> bytes:
-        received.append(os.read(fd, 1024))
-        return received[-1]
-
-    pty.spawn([sys.executable, "-c", script], read)
-    output = b"".join(received).decode()
-    assert "epoch 2/2" in output and "validation" in output
-
-
-# -- clear errors ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("epochs", [0, -1])
-def test_no_epochs(epochs):
-    with pytest.raises(ValueError, match="at least one"):
-        fit(network(), loader(), epochs=epochs)
-
-
-def test_an_empty_loader():
-    with pytest.raises(ValueError, match="loader is empty"):
-        fit(network(), [], epochs=1)
-
-
 @pytest.mark.parametrize("label", [-1, 2, 7])
 def test_a_label_outside_the_range(label):
     X, y = blobs(4).tensors
@@ -451,17 +472,6 @@ def test_a_model_whose_output_does_not_match_the_classes():
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 1000))
     with pytest.raises(ValueError, match=r"1000 outputs.* 2 classes \(ants, bees\).*replace_head"):
         fit(model, data.loaders(4).train, epochs=1)
-
-
-def test_one_image_in_a_batch_with_batchnorm():
-    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
-    with pytest.raises(ValueError, match="batch size of 2 or more"):
-        fit(model, [(torch.rand(1, 3, 2, 2), torch.tensor([1]))], epochs=1)
-
-
-def test_nothing_to_train():
-    with pytest.raises(ValueError, match="frozen"):
-        fit(network().requires_grad_(False), loader(), epochs=1)
 
 
 def test_history_of_nothing():

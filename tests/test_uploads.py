@@ -41,9 +41,9 @@ def test_the_function_gets_the_file_and_its_errors_are_not_swallowed(own_cache, 
     assert (own_cache / "uploads" / "mine.zip").exists()
 
 
-def test_a_button_for_pictures_offers_pictures(own_cache, monkeypatch):
+def test_a_button_for_images_offers_images(own_cache, monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     upload_button(print, accept="image/*")
     button, _ = shown[0].children
-    assert (button.accept, button.description) == ("image/*", "Upload a picture")
+    assert (button.accept, button.description) == ("image/*", "Upload an image")

@@ -98,7 +98,7 @@ def tuned(backbone, data, lr=1e-3, batch_size=16, **settings):
 
 def test_the_copy_answers_by_the_new_head_and_the_backbone_stays(pretrained, drawn):
     head = nn.Linear(pretrained.num_features, 2)
-    features = cnnlab.extract_features(pretrained, drawn, fast=False)
+    features = cnnlab.extract_features(pretrained, drawn, precision="float32")
     X = pretrained.preprocess(drawn.val.inputs[:4])
     with torch.inference_mode():
         got = with_head(pretrained, head)(X)

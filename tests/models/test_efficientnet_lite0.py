@@ -158,7 +158,7 @@ def test_features_are_what_the_head_receives(backbone):
     data = cnnlab.load_ants_and_bees("drawn", image_size=64)
     data.val, data.test = (split.subset(slice(3)) for split in (data.val, data.test))
     data.train = data.train.subset(slice(3))
-    features = cnnlab.extract_features(backbone, data, fast=False)
+    features = cnnlab.extract_features(backbone, data, precision="float32")
     assert features.test.inputs.shape == (3, 1280)
     with torch.inference_mode():
         logits = backbone.model(backbone.preprocess(data.test.inputs))
@@ -219,7 +219,7 @@ import time
 import cnnlab
 from cnnlab.lessons.transfer_learning import linear_probe
 data = cnnlab.load_ants_and_bees("photos")
-features = cnnlab.extract_features(cnnlab.load_backbone(), data, fast=False)
+features = cnnlab.extract_features(cnnlab.load_backbone(), data, precision="float32")
 result = cnnlab.evaluate(linear_probe(features.train), features.loaders().test)
 print("job", result.accuracy, time.process_time())
 """

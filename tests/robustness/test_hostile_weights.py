@@ -1,23 +1,18 @@
-"""Weights and checkpoints that are cut, altered, of something else, or that carry code."""
+"""Weights that are cut, altered, of something else, or that carry code."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import pickle
-import sys
-import warnings
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
-from cnnlab import fit, load_backbone
+from cnnlab import load_backbone
 from cnnlab.models.backbones import WeightsError
-from cnnlab.training import CheckpointError, load_checkpoint, save_checkpoint
 
 NAME = "squeezenet1_1"  # the smallest of torchvision's
 
@@ -84,94 +79,3 @@ def test_weights_of_something_else_are_a_clear_error(offer, content):
     offer(content)
     with pytest.raises(WeightsError, match=r"cannot be used: they are not those.*Delete the file"):
         load_backbone(NAME)
-
-
-# ------------------------------------------------------------------------------------- checkpoints
-
-
-def network() -> nn.Module:
-    return nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
-
-
-def points(count: int = 16) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    generator = torch.Generator().manual_seed(0)
-    return [(torch.randn(count, 2, generator=generator), torch.arange(count) % 2)]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    """A checkpoint after two epochs, made by `fit`."""
-    path = tmp_path_factory.mktemp("checkpoint") / "a.ckpt"
-    fit(network(), points(), points(), epochs=2, checkpoint=path)
-    return path
-
-
-@settings(max_examples=120, deadline=None)
-@given(data=st.data())
-def test_a_damaged_checkpoint_is_refused_or_complete(checkpoint, data):
-    """Wherever it is cut or altered: never a crash of another kind, never half a state."""
-    whole = checkpoint.read_bytes()
-    content = bytearray(whole)
-    at = data.draw(st.integers(0, len(whole) - 1))
-    if data.draw(st.booleans()):
-        del content[at:]
-    else:
-        content[at] ^= data.draw(st.integers(1, 255))
-    damaged = checkpoint.with_name("damaged.ckpt")
-    damaged.write_bytes(content)
-    model = network()
-    before = [p.clone() for p in model.parameters()]
-    try:
-        history = fit(model, points(), points(), epochs=2, checkpoint=damaged)
-    except CheckpointError as error:
-        assert "Delete it to start afresh" in str(error) or "another model" in str(error)
-        assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
-    else:
-        assert len(history) == 2
-        assert all(bool(p.isfinite().all()) for p in model.parameters())
-
-
-def test_another_optimizer_is_named(checkpoint):
-    model = network()
-    with pytest.raises(CheckpointError, match="its optimizer is AdamW, now it is SGD"):
-        fit(model, points(), epochs=3, checkpoint=checkpoint,
-            optimizer=torch.optim.SGD(model.parameters(), lr=0.1))  # fmt: skip
-
-
-def test_other_frozen_layers_are_told(checkpoint):
-    model = network()
-    model[0].requires_grad_(False)
-    with pytest.raises(CheckpointError, match="same layers frozen"):
-        fit(model, points(), epochs=3, checkpoint=checkpoint)
-
-
-def test_a_file_with_a_model_and_nothing_else_is_no_training(tmp_path):
-    save_checkpoint(tmp_path / "a.ckpt", {"model": network().state_dict()})
-    with pytest.raises(CheckpointError, match=r"another training.*Delete it to start afresh"):
-        fit(network(), points(), epochs=3, checkpoint=tmp_path / "a.ckpt")
-
-
-def test_code_beside_a_good_model_is_not_executed(checkpoint, tmp_path):
-    state = torch.load(checkpoint, weights_only=True)
-    canary = Canary(tmp_path / "canary")
-    torch.save(state | {"extra": canary}, tmp_path / "evil.ckpt")
-    with pytest.raises(CheckpointError, match="no readable checkpoint"):
-        load_checkpoint(tmp_path / "evil.ckpt", network())
-    assert not canary.path.exists()
-
-
-def test_files_that_killed_processes_left_are_swept(tmp_path):
-    (tmp_path / ".a.ckpt.999999999.part").write_bytes(b"half")  # no such process
-    (tmp_path / ".a.ckpt.1.part").write_bytes(b"half")  # alive, and perhaps writing
-    (tmp_path / ".a.ckpt.mine.part").write_bytes(b"not one of ours")
-    save_checkpoint(tmp_path / "a.ckpt", {"model": {}})
-    left = {".a.ckpt.mine.part", "a.ckpt"} | (
-        {".a.ckpt.1.part"} if sys.platform != "win32" else set()
-    )
-    assert {path.name for path in tmp_path.iterdir()} == left
-
-
-def test_loading_says_nothing_of_its_own(checkpoint):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        load_checkpoint(checkpoint, network())
