@@ -2,61 +2,63 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from copy import deepcopy
-from html import unescape
+from functools import partial
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
-from jinja2 import DictLoader, pass_context
+from jinja2 import FileSystemLoader
+from latex2mathml.converter import convert  # type: ignore[import-untyped]
 from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
-from cnnlab.data.downloads import packaged
+from cnnlab.runtime import write_atomically
 
-__all__ = ["settled", "static_widgets", "write_page", "write_whole"]
+__all__ = ["markdown_to_html", "settled", "write_page"]
 
-# nbconvert's page, less the scripts that it would load from other servers for widgets and
-# diagrams; lines short enough to read; folded cells (jupyter.source_hidden) folded here too.
-TEMPLATE = """{% extends 'lab/index.html.j2' %}
-{% block html_head_js_requirejs %}{% endblock %}
-{% block html_head_js_mermaidjs %}{% endblock %}
-{% block jupyter_widgets %}{% endblock %}
-{% block html_head_js_mathjax %}{% if resources.mathjax %}
-<script>window.MathJax = { tex: { inlineMath: [["$", "$"]] }, svg: { fontCache: "none" } };</script>
-<script>{{ resources.mathjax }}</script>
-{% endif %}{% endblock %}
-{% block html_head_css %}<style>
-body.jp-Notebook { max-width: 64rem; margin: 0 auto; /* and colors of at least 4.5:1 */
-  --jp-cell-prompt-not-active-opacity: 1; --jp-cell-prompt-not-active-font-color: #3c464f;
-  --jp-cell-inprompt-font-color: #3c464f; --jp-cell-outprompt-font-color: #3c464f;
-  --jp-mirror-editor-comment-color: #2f6b6b; --jp-mirror-editor-number-color: #007000;
-  --jp-mirror-editor-operator-color: #8a00d4; --jp-mirror-editor-keyword-color: #007000; }
-.jp-OutputArea-output .highlight pre { font: 13px/1.4 monospace; }
-.jp-RenderedText pre { word-break: normal; overflow-wrap: anywhere; }
-.jp-OutputArea-output summary,
-.jp-InputArea summary { font: 14px sans-serif; padding: 5px 0; cursor: pointer; }
-</style>{% endblock %}
-{% block input %}
-{% if cell.metadata.get("jupyter", {}).get("source_hidden") %}
-<details><summary>{{ cell.source.split("\n")[0].split("@title")[-1] | e }}</summary>
-{{ super() }}</details>
-{% else %}{{ super() }}{% endif %}
-{% endblock %}"""
+WEB = Path(__file__).parents[1] / "web"  # our own templates, styles and scripts
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WIDGET_NOTE = "(interactive: open the notebook to use it)"
 
 
-class PageExporter(HTMLExporter):
-    """nbconvert's exporter, which keeps ``<details>`` in a list whole."""
+class Renderer(IPythonRenderer):
+    """nbconvert's Markdown, with formulas as MathML, which browsers draw without a script."""
 
-    @pass_context
-    def markdown2html(self, context: Any, source: str) -> str:
-        """Embed pictures only where there are any: it closes every tag within a line at once."""
-        self.embed_images = re.search(r"!\[|<img", source) is not None
-        return super().markdown2html(context, source)
+    def inline_math(self, body: str) -> str:
+        """Convert ``$...$``; between spaces, as in "$5 and $6", dollars are dollars."""
+        return _formula(body, "inline") if body == body.strip() else escape(f"${body}$")
+
+    def block_math(self, body: str) -> str:
+        """Convert ``$$...$$``."""
+        return _formula(body, "block")
+
+    def inline_html(self, html: str) -> str:
+        """Leave tags alone that are no images: nbconvert would close each within its line."""
+        return super().inline_html(html) if "<img" in html else html
+
+
+def _formula(latex: str, display: str) -> str:
+    """Return MathML, or the LaTeX as it stands where it is wrong."""
+    try:
+        return convert(latex, display=display)
+    except Exception:  # latex2mathml has a dozen of its own, without a common class
+        return f"<code>{escape(latex)}</code>"
+
+
+def markdown_to_html(source: str, **options: Any) -> str:
+    r"""Convert Markdown with formulas; `options` are those of nbconvert's renderer.
+
+    Examples
+    --------
+    >>> print(markdown_to_html(r"a cube $x^3$ costs \$3"), end="")
+    <p>a cube <math ...<msup><mi>x</mi><mn>3</mn></msup>...</math> costs $3</p>
+    """
+    options = {"escape": False, "exclude_anchor_links": True, **options}
+    return MarkdownWithMath(renderer=Renderer(**options)).render(source)
 
 
 def write_page(notebook: Any, source: Path, folder: Path) -> Path:
@@ -74,82 +76,42 @@ def write_page(notebook: Any, source: Path, folder: Path) -> Path:
     OSError
         When the page cannot be written.
     """
-    template = DictLoader({"cnnlab.html.j2": TEMPLATE})
-    exporter = PageExporter(template_file="cnnlab.html.j2", extra_loaders=[template])
-    resources: dict[str, Any] = {"metadata": {"name": source.stem, "path": str(source.parent)}}
-    if any("$" in cell.source for cell in notebook.cells if cell.cell_type == "markdown"):
-        resources["mathjax"] = packaged("web", "mathjax.js").read_text(encoding="utf-8")
-    page, _ = exporter.from_notebook_node(static_widgets(notebook), resources)
-    return write_whole(page, folder / f"{source.stem}.html")
+    files = [cell.get("attachments", {}) for cell in notebook.cells]
+    to_html = partial(
+        markdown_to_html,
+        exclude_anchor_links=False,
+        embed_images=True,
+        path=str(source.parent),
+        attachments={name: file for cell in files for name, file in cell.items()},
+    )
+    exporter = HTMLExporter(template_file="page.html.j2", extra_loaders=[FileSystemLoader(WEB)])
+    exporter.register_filter("markdown2html", to_html)
+    resources = {"metadata": {"name": source.stem}}
+    page, _ = exporter.from_notebook_node(settled(notebook), resources)
+    return write_atomically(folder / f"{source.stem}.html", page)
 
 
-def write_whole(text: str, target: Path) -> Path:
-    """Write a text file that appears all at once or not at all, and return its path."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=".html")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(draft, 0o644)  # drafts are private, pages are to be read
-        os.replace(draft, target)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
-    return target
-
-
-def static_widgets(notebook: Any) -> Any:
-    """Return a copy of `notebook` in which each widget has become the text that it shows.
+def settled(notebook: Any) -> Any:
+    """Return a copy in which progress has come to its end and widgets are the text they show.
 
     A page has no kernel to move a slider for, and drawing a mere progress bar would take
     scripts from other servers.
     """
-    notebook = deepcopy(notebook)
-    widgets = notebook.metadata.pop("widgets", {})
-    models = widgets.get(WIDGET_STATE, {}).get("state", {})
+    notebook, _ = CoalesceStreamsPreprocessor().preprocess(deepcopy(notebook), {})
+    models = notebook.metadata.pop("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
     for cell in notebook.cells:
-        if "outputs" in cell:
-            cell.outputs = settled(cell.outputs)
         for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            if WIDGET in data:
-                text = _text(data.pop(WIDGET).get("model_id", ""), models)
-                data["text/plain"] = text or WIDGET_NOTE
+            widget = output.get("data", {}).pop(WIDGET, None)
+            if widget is not None:
+                output.data["text/plain"] = _words(widget["model_id"], models) or WIDGET_NOTE
     return notebook
 
 
-def settled(outputs: list[Any]) -> list[Any]:
-    """Join what was printed in pieces, and keep of a progress bar only its last state.
-
-    Examples
-    --------
-    >>> stream = {"output_type": "stream", "name": "stdout"}
-    >>> pieces = [stream | {"text": "\\r1/2"}, stream | {"text": "\\r2/2\\n"}]
-    >>> [output["text"] for output in settled(pieces)]
-    ['2/2\\n']
-    """
-    joined: list[Any] = []
-    for output in outputs:
-        last = joined[-1] if joined else {}
-        if output["output_type"] == "stream" and last.get("name") == output["name"]:
-            last["text"] += output["text"]
-        else:
-            joined.append(output)
-    for output in joined:
-        if output["output_type"] == "stream":
-            output["text"] = re.sub(r"[^\n]*\r(?!\n)", "", output["text"])
-    return joined
-
-
-def _text(model_id: str, models: dict[str, Any]) -> str:
-    """Join the words of a row, such as a progress bar: ``100% 5/5 [00:03<00:00]``.
-
-    Of a form or a column of sliders the words alone would make no sense.
-    """
-    model = models.get(model_id, {})
-    state = model.get("state", {})
-    if model.get("model_name") in ("HTMLModel", "LabelModel"):
-        return unescape(re.sub(r"<[^>]*>", "", state.get("value", ""))).strip()
-    row = state.get("children", []) if model.get("model_name") == "HBoxModel" else []
-    inner = [child.removeprefix("IPY_MODEL_") for child in row]
-    return " ".join(filter(None, (_text(child, models) for child in inner)))
+def _words(model_id: str, models: dict[str, Any]) -> str:
+    """Return the words of a progress bar: ``100% 5/5 [00:03<00:00]``; of other widgets, nothing."""
+    row = models.get(model_id, {})
+    if row.get("model_name") != "HBoxModel":
+        return ""
+    parts = [models[name.removeprefix("IPY_MODEL_")] for name in row["state"]["children"]]
+    words = [part["state"]["value"] for part in parts if part["model_name"] == "HTMLModel"]
+    return unescape(re.sub(r"<[^>]*>", "", "".join(words)))

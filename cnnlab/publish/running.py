@@ -6,6 +6,7 @@ The notebooks themselves are only read; what they print and draw goes into the p
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -16,48 +17,30 @@ from typing import Any
 
 import nbformat
 import psutil
-from ipykernel.kernelspec import make_ipkernel_cmd
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert.filters import strip_ansi
+from nbconvert.preprocessors import ClearOutputPreprocessor
+from tqdm import tqdm
 
+from cnnlab.data.downloads import absolute_environment
 from cnnlab.publish.pages import write_page
-from cnnlab.publish.report import Progress
-from cnnlab.publish.series import UnknownName
+from cnnlab.runtime import format_table
 
-__all__ = ["Run", "run_notebooks"]
+__all__ = ["Run", "new_kernel", "run_notebooks", "table"]
 
 POLL_SECONDS = 0.2
+BAR = "{desc}  cell {n_fmt:>2}/{total_fmt} |{bar:24}| {elapsed}"
+QUIET = ["--log-level=ERROR", "--HistoryManager.enabled=False"]
 
 Writer = Callable[[Any, Path, Path], Path]  # notebook, where it was read, folder -> file
 
 
-class ThisPython(KernelSpecManager):
-    """Knows one kernel: this very interpreter, whatever kernels the machine has installed."""
-
-    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        command = [*make_ipkernel_cmd(), "--log-level=ERROR", "--HistoryManager.enabled=False"]
-        return KernelSpec(argv=command, display_name="Python 3", language="python")
-
-
-def kernel_environment(jobs: int) -> dict[str, str]:
-    """Return the environment variables for the kernels of `jobs` notebooks at once."""
-    environment = dict(os.environ)
-    environment.pop("MPLBACKEND", None)  # figures belong in the page
-    if jobs > 1:
-        # Networks that train side by side, each with a thread a core, only fight for the cores.
-        environment.setdefault("OMP_NUM_THREADS", "1")
-    return environment
-
-
-def _memory(process: psutil.Process) -> int:
-    """Return the bytes in use; what a process shares with others counts in part, where known."""
-    try:
-        return process.memory_full_info().pss
-    except (AttributeError, psutil.AccessDenied):  # not Linux, or not allowed to look
-        return process.memory_info().rss
+def new_kernel() -> AsyncKernelManager:
+    """Return a kernel of this very interpreter, whatever kernels the machine has installed."""
+    return AsyncKernelManager(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
 
 
 @dataclass
@@ -67,33 +50,27 @@ class Run:
     notebook: Path
     cells: int = 0  # code cells that are not empty
     cell: int = 0  # the one at work, counted from 1
-    source: str = ""  # of that cell
     seconds: float = 0.0
     peak_bytes: int = 0  # resident, of the kernel and its child processes together
     state: str = "waiting"  # then running, then ok, FAILED or stopped
     error: str = ""
     page: Path | None = None
-    manager: AsyncKernelManager | None = field(default=None, repr=False)
-    kernel: psutil.Process | None = field(default=None, repr=False)
+    kernel: AsyncKernelManager = field(default_factory=new_kernel, repr=False)
+    bar: Any = field(default=None, repr=False)  # moves in a terminal only
 
     @property
     def name(self) -> str:
         return self.notebook.stem
 
-    def execute(
-        self, folder: Path, environment: dict[str, str], progress: Progress, write: Writer
-    ) -> None:
+    def execute(self, folder: Path, environment: dict[str, str], write: Writer) -> None:
         """Execute the notebook and write its page into `folder`, also when a cell fails."""
         if self.state == "stopped":
             return
         self.state, started = "running", time.monotonic()
         try:
             notebook = nbformat.read(self.notebook, as_version=4)
-            code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-            self.cells = sum(bool(cell.source.strip()) for cell in code)
-            for cell in code:
-                cell.update(outputs=[], execution_count=None)  # nothing from an earlier run
-            self._execute_cells(notebook, environment, progress)
+            notebook, _ = ClearOutputPreprocessor().preprocess(notebook, {})
+            self._execute_cells(notebook, environment)
             if self.state == "running":
                 self.page = write(notebook, self.notebook, folder)
         except (OSError, ValueError, nbformat.ValidationError) as error:
@@ -101,62 +78,63 @@ class Run:
         self.seconds = time.monotonic() - started
         if self.state == "running":
             self.state = "FAILED" if self.error else "ok"
-        progress.finish(self)
+        tqdm.write(f"{self.name}  {self.state} after {self.seconds:.1f} s", file=sys.stderr)
 
-    def _execute_cells(
-        self, notebook: Any, environment: dict[str, str], progress: Progress
-    ) -> None:
-        def next_cell(cell: Any, cell_index: int) -> None:
-            self.cell, self.source = self.cell + 1, cell.source
-            progress.show(self)
+    def _execute_cells(self, notebook: Any, environment: dict[str, str]) -> None:
+        def show_progress(cell: Any, cell_index: int) -> None:
+            self.cell += 1
+            self.bar.update()
+            if self.bar.disable:
+                print(f"{self.name}  cell {self.cell}/{self.cells}", file=sys.stderr)
 
-        self.manager = AsyncKernelManager(kernel_spec_manager=ThisPython(), kernel_name="python3")
-        client = NotebookClient(notebook, self.manager, timeout=None, on_cell_execute=next_cell)
+        sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+        self.cells = sum(bool(source.strip()) for source in sources)
+        self.bar = tqdm(None, self.name, self.cells, leave=False, disable=None, bar_format=BAR)
+        client = NotebookClient(notebook, self.kernel, timeout=None, extra_arguments=QUIET)
+        client.on_cell_execute = show_progress
         try:
             client.execute(cwd=str(self.notebook.parent), env=environment, cleanup_kc=True)
         except CellExecutionError as error:
-            self.error = traceback_of(notebook) or f"{error.ename}: {error.evalue}"
+            self.error = strip_ansi(str(error))  # the cell and its traceback
         except RuntimeError as error:  # nbclient's DeadKernelError is one, too
             self.error = f"the kernel died; was there too little memory? ({error})"
         finally:
             client.set_widgets_metadata()  # nbclient does so only when all went well
-            self.kill()
+            self.bar.close()
 
     def processes(self) -> list[psutil.Process]:
-        """Return the kernel and its child processes, as far as they live."""
-        with suppress(psutil.Error):
-            launcher = self.manager and self.manager.provisioner
-            if self.kernel is None and launcher and launcher.pid is not None:
-                self.kernel = psutil.Process(launcher.pid)  # without a pid it would be ourselves
-            if self.kernel is not None:
-                return [self.kernel, *self.kernel.children(recursive=True)]
-        return []
+        """Return the child processes of the kernel and then the kernel, as far as they live."""
+        pid = getattr(self.kernel.provisioner, "pid", None)
+        if pid is None:  # psutil would take this process
+            return []
+        kernel = psutil.Process(pid)
+        return [*kernel.children(recursive=True), kernel]
 
     def measure(self) -> None:
-        """Note the memory in use, if it is the most so far."""
-        used = 0
-        for process in self.processes():
-            with suppress(psutil.Error):
-                used += _memory(process)
-        self.peak_bytes = max(self.peak_bytes, used)
+        """Note the memory in use, if it is the most so far, and move the clock on."""
+        with suppress(psutil.Error):
+            used = sum(process.memory_info().rss for process in self.processes())
+            self.peak_bytes = max(self.peak_bytes, used)
+        if self.bar is not None:
+            self.bar.refresh()
 
     def stop(self) -> None:
         """End it now; `execute` then returns without a page."""
         if self.state in ("waiting", "running"):
             self.state = "stopped"
-        self.kill()
-
-    def kill(self) -> None:
-        for process in self.processes():
-            with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.Error):
+            for process in self.processes():
                 process.kill()
 
 
-def traceback_of(notebook: Any) -> str:
-    """Return the traceback in the outputs of the cell that failed, without colors."""
-    outputs = (output for cell in notebook.cells for output in cell.get("outputs", []))
-    errors = [output for output in outputs if output.output_type == "error"]
-    return strip_ansi("\n".join(errors[-1].traceback)) if errors else ""
+def kernel_environment(jobs: int) -> dict[str, str]:
+    """Return the environment variables for the kernels of `jobs` notebooks at once."""
+    environment = {**os.environ, **absolute_environment()}  # they start in other folders
+    environment.pop("MPLBACKEND", None)  # figures belong in the page
+    if jobs > 1:
+        # Networks that train side by side, each with a thread a core, only fight for the cores.
+        environment.setdefault("OMP_NUM_THREADS", "1")
+    return environment
 
 
 def run_notebooks(
@@ -169,29 +147,26 @@ def run_notebooks(
     Returns
     -------
     list of Run
-        One a notebook, in the same order; a failure is told there, not raised.
+        One for each notebook, in the same order; a failure is told there, not raised.
 
     Raises
     ------
-    UnknownName
-        When two notebooks of the same name would write the same page.
+    ValueError
+        When two notebooks of the same name would write the same page, or for a wrong setting.
     OSError
         When `folder` cannot be made.
     """
     runs = [Run(path) for path in notebooks]
-    names = [run.name for run in runs]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise UnknownName(f"two notebooks named {twice.pop()}; run them one by one")
+    if len({run.name for run in runs}) < len(runs):
+        raise ValueError("two notebooks have the same name; run them one by one")
     folder.mkdir(parents=True, exist_ok=True)
-    environment, progress = kernel_environment(jobs), Progress(runs)
+    environment = kernel_environment(jobs)
     with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(run.execute, folder, environment, progress, write) for run in runs]
+        futures = [pool.submit(run.execute, folder, environment, write) for run in runs]
         try:
             while wait(futures, timeout=POLL_SECONDS).not_done:
                 for run in runs:
-                    if run.state == "running":
-                        run.measure()
-                progress.tick()
+                    run.measure()
         finally:
             while wait(futures, timeout=POLL_SECONDS).not_done:
                 for run in runs:
@@ -199,3 +174,22 @@ def run_notebooks(
     for future in futures:
         future.result()  # raises what is wrong with this program, rather than with a notebook
     return runs
+
+
+def table(runs: Sequence[Run]) -> str:
+    """Return the aligned table of what was run, one row for each notebook.
+
+    Examples
+    --------
+    >>> ants = Run(Path("09_ants_and_bees.ipynb"), cells=34, cell=34, seconds=71.26, state="ok")
+    >>> print(table([ants]))
+    notebook          cells  seconds  peak MB  result  page
+    09_ants_and_bees  34/34     71.3        0  ok      -
+    """
+    header = ("notebook", "cells", "seconds", "peak MB", "result", "page")
+    rows = []
+    for run in runs:
+        cells, peak = f"{run.cell}/{run.cells}", f"{run.peak_bytes / 1e6:,.0f}"
+        page = run.page.as_posix() if run.page else "-"
+        rows.append((run.name, cells, f"{run.seconds:.1f}", peak, run.state, page))
+    return format_table(rows, header, align="<>>><<")

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import io
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import nbformat
-from PIL import Image, PngImagePlugin
+from bs4 import BeautifulSoup
 
-from cnnlab.publish.decks import introduction, minutes_by_section, render, write_deck, write_index
-from cnnlab.publish.pages import write_page, write_whole
+from cnnlab.publish.decks import render, write_deck
+from cnnlab.publish.pages import markdown_to_html, write_page
+from cnnlab.runtime import write_atomically
 
-__all__ = ["write_lesson", "write_site_index"]
-
-COVER = "cover"  # the tag of the cell whose picture stands on the card of its lesson
-WIDTH = 720  # pixels of that picture
+__all__ = ["minutes_by_section", "write_index", "write_lesson"]
 
 
 def write_lesson(notebook: Any, source: Path, folder: Path) -> Path:
-    """Write an executed notebook as a page, as slides and as the picture on its card.
+    """Write an executed notebook as a page, and as slides in the folder ``slides`` beside it.
 
     Returns
     -------
@@ -34,60 +31,81 @@ def write_lesson(notebook: Any, source: Path, folder: Path) -> Path:
         When one of them cannot be written.
     """
     write_deck(notebook, source, folder / "slides")
-    _write_cover(notebook, folder / "pictures" / f"{source.stem}.png")
     return write_page(notebook, source, folder)
 
 
-def _write_cover(notebook: Any, target: Path) -> None:
-    """Keep the picture of the tagged cell, or else the first one, with its description."""
-    cells = sorted(notebook.cells, key=lambda cell: COVER not in cell.metadata.get("tags", []))
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    pictures = [each for each in outputs if "image/png" in each.get("data", {})]
-    if not pictures:
-        target.unlink(missing_ok=True)
-        return
-    image = Image.open(io.BytesIO(base64.b64decode(pictures[0].data["image/png"]))).convert("RGB")
-    image.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
-    words = PngImagePlugin.PngInfo()
-    alt = pictures[0].metadata.get("image/png", {}).get("alt", "")
-    words.add_itxt("Description", alt)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    image.save(target, pnginfo=words, optimize=True)
+# What a command writes of each notebook, and what the cards of its index link to.
+WRITERS = {"run": write_page, "slides": write_deck, "site": write_lesson}
+LINKS = {"slides": {"Slides": ""}, "site": {"Lesson": "", "Slides": "slides/"}}
 
 
-def write_site_index(sources: Iterable[Path], folder: Path) -> Path:
-    """Write the index of the site, and that of its slides: a card for each lesson that is there.
+def write_index(sources: Iterable[Path], folder: Path, links: dict[str, str]) -> Path:
+    """Write ``index.html``: a card with links for each lesson that is in `folder`.
 
     Parameters
     ----------
     sources : iterable of Path
-        The notebooks of the series, in order; those that have no page in `folder` are left out.
+        The notebooks, in order; those that have no page in `folder` are left out.
     folder : Path
-        Where `write_lesson` wrote.
+        Where the pages or decks are.
+    links : dict
+        What stands on a link -> the folder of its file, seen from `folder`, such as ``slides/``.
 
     Returns
     -------
     Path
-        ``index.html``. A stamped notebook brings its link to Colab along.
+        The index. A stamped notebook brings its link to Colab along.
     """
     there = [source for source in sources if (folder / f"{source.stem}.html").is_file()]
-    cards = [_card(source, folder) for source in there]
-    decks = {source: folder / "slides" / f"{source.stem}.html" for source in there}
-    write_index(decks, folder / "slides")
-    return write_whole(render("site.html.j2", cards=cards), folder / "index.html")
+    cards = [_card(source, folder, links) for source in there]
+    return write_atomically(folder / "index.html", render("index.html.j2", cards=cards))
 
 
-def _card(source: Path, folder: Path) -> dict[str, Any]:
-    title, about, outcomes = introduction(source)
-    card: dict[str, Any] = {
-        "name": source.stem,
-        "title": title,
-        "about": about,
-        "outcomes": outcomes,
+def _card(source: Path, folder: Path, links: dict[str, str]) -> dict[str, Any]:
+    """Collect a lesson's title, question, outcomes, minutes and image.
+
+    A notebook that does not begin with a title is called by the name of its file.
+    """
+    notebook = nbformat.read(source, as_version=4)
+    prose = [cell.source if cell.cell_type == "markdown" else "" for cell in notebook.cells]
+    first, second, *_ = [*prose, "", ""]
+    title, _, about = first.partition("\n") if first.startswith("# ") else (source.stem, "", "")
+    page = BeautifulSoup((folder / f"{source.stem}.html").read_text("utf-8"), "html.parser")
+    return {
+        "title": title.removeprefix("# "),
+        "about": markdown_to_html(about),
+        "outcomes": markdown_to_html("".join(re.findall(r"(?m)^- .*\n?", second))),
+        "minutes": minutes_by_section(notebook),
+        "links": {name: f"{place}{source.stem}.html" for name, place in links.items()},
+        "image": page.select_one(".celltag_cover img") or page.select_one("img"),
     }
-    card["sections"] = minutes_by_section(nbformat.read(source, as_version=4))
-    picture = folder / "pictures" / f"{source.stem}.png"
-    if picture.is_file():
-        with Image.open(picture) as image:
-            card["picture"] = {"alt": image.info.get("Description", ""), "size": image.size}
-    return card
+
+
+def minutes_by_section(notebook: Any) -> dict[str, int]:
+    """Add up the minutes with which the speaker notes begin, section by section.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        A cell's ``notes`` begin like ``**4 min.**``; a cell without notes takes no time.
+
+    Returns
+    -------
+    dict
+        Heading, as written after ``#`` or ``##`` -> minutes, in the order of the lesson.
+
+    Examples
+    --------
+    >>> from nbformat.v4 import new_markdown_cell, new_notebook
+    >>> spoken = {"notes": "**4 min.** Nobody needs a formula yet."}
+    >>> minutes_by_section(new_notebook(cells=[new_markdown_cell("## 1 · Why", metadata=spoken)]))
+    {'1 · Why': 4}
+    """
+    minutes: dict[str, int] = {}
+    section = ""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            section = (re.findall(r"(?m)^##? (.*)", cell.source) or [section])[-1]
+        if said := re.match(r"\*\*(\d+) min\.\*\*", cell.metadata.get("notes", "")):
+            minutes[section] = minutes.get(section, 0) + int(said[1])
+    return minutes

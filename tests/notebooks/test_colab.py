@@ -24,7 +24,7 @@ from nbclient import NotebookClient
 from packaging.requirements import Requirement
 from repository import ROOT
 
-from cnnlab.publish.stamping import SETUP
+from cnnlab.publish.series import SETUP
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.network]
 COLAB = ["ipython==7.34.0", "ipywidgets==7.7.1", "ipykernel==6.17.1", "jupyter-client==7.4.9"]

@@ -10,7 +10,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from repository import NOTEBOOKS
 
-from cnnlab.publish.decks import BEGINNINGS, minutes_by_section, slides_of
+from cnnlab.publish.decks import BEGINNINGS, slides_of
+from cnnlab.publish.site import minutes_by_section
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)

@@ -15,14 +15,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert.filters import strip_ansi
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from repository import NOTEBOOKS
 
-from cnnlab.publish.pages import settled
-from cnnlab.publish.running import ThisPython
+from cnnlab.publish.running import new_kernel
 
 QUICK = ("06_", "07_")
 LESSONS = [
@@ -42,8 +41,7 @@ FILES = re.compile(r"/tmp/\S+|0x[0-9a-f]+")
 @contextmanager
 def kernel(path: Path) -> Iterator[NotebookClient]:
     notebook = nbformat.read(path, as_version=4)
-    manager = AsyncKernelManager(kernel_spec_manager=ThisPython(), kernel_name="python3")
-    client = NotebookClient(notebook, manager, timeout=900)
+    client = NotebookClient(notebook, new_kernel(), timeout=900)
     with client.setup_kernel(cleanup_kc=True, cwd=str(path.parent)):
         yield client
 
@@ -56,7 +54,7 @@ def printed(client: NotebookClient) -> list[str]:
             continue
         cell.outputs = []
         client.execute_cell(cell, index)
-        cell.outputs = settled(cell.outputs)  # of a progress bar the last state
+        CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, index)  # bars at their last state
         shown = [
             output.get("text", "") for output in cell.outputs if output.get("name") != "stderr"
         ]

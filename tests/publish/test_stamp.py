@@ -9,8 +9,8 @@ import nbformat
 import pytest
 from repository import NOTEBOOKS, ROOT
 
-from cnnlab.__main__ import main
-from cnnlab.publish.stamping import address_of, stamp
+from cnnlab.publish.command_line import main
+from cnnlab.publish.series import SETUP, stamp
 
 
 @pytest.fixture
@@ -18,6 +18,13 @@ def clone(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
     shutil.copy(ROOT / "README.md", tmp_path)
     return tmp_path
+
+
+def address_of(notebook: Path) -> str:
+    """What the set-up cell of a lesson installs on Colab."""
+    sources = [cell.source for cell in nbformat.read(notebook, as_version=4).cells]
+    (found,) = filter(None, map(SETUP.search, sources))
+    return found.group().split('"')[1]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

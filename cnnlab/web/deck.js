@@ -2,12 +2,25 @@
 // another slide below, and what is too large by itself is made smaller.
 const ROOM = { width: 1184, height: 660 };
 
-window.MathJax = {
-  tex: { inlineMath: [["$", "$"]], displayMath: [["$$", "$$"]] },
-  svg: { fontCache: "none" },
-  options: { enableMenu: false, skipHtmlTags: ["script", "style", "textarea", "pre", "code"] },
-  startup: { typeset: false },
-};
+// Code and printed text that is too tall is cut near its middle, code before a statement.
+function cut(block) {
+  const pre = block.querySelector("pre");
+  if (!pre || block.scrollHeight <= ROOM.height) return;
+  const words = pre.textContent.split("\n");
+  const starts = (pattern) => [...words.keys()].filter((i) => i && pattern.test(words[i]));
+  const patterns = block.matches(".text") ? [/^/] : [/^[\w@%]/, /^ {4}[\w@%]/];
+  const places = patterns.map(starts).find((found) => found.length);
+  if (!places) return;
+  const distance = (i) => Math.abs(i - words.length / 2);
+  const middle = places.reduce((best, i) => (distance(i) < distance(best) ? i : best));
+  const rest = block.cloneNode(true);
+  const lines = pre.innerHTML.split("\n"); // each line closes the tags that it opens
+  pre.innerHTML = lines.slice(0, middle).join("\n").trimEnd();
+  rest.querySelector("pre").innerHTML = lines.slice(middle).join("\n");
+  block.after(rest);
+  cut(block);
+  cut(rest);
+}
 
 function shrink(block) {
   const zoom = Math.min(ROOM.height / block.scrollHeight, ROOM.width / block.scrollWidth, 1);
@@ -35,6 +48,7 @@ function addSlide(after) {
 function paginate(first) {
   let slide = first, used = 0;
   const heights = new Map();
+  first.querySelectorAll(":scope > .block").forEach(cut);
   for (const block of first.querySelectorAll(":scope > .block")) {
     shrink(block);
     const height = block.getBoundingClientRect().height;
@@ -50,20 +64,16 @@ function paginate(first) {
   heights.forEach((height, one) => enlarge(one, ROOM.height - height));
 }
 
-// A picture takes the room that is left: what is written in it is read from the back row.
+// An image takes the room that is left: what is written in it is read from the back row.
 function enlarge(slide, room) {
-  const pictures = slide.querySelectorAll(":scope > .picture img");
-  if (pictures.length !== 1) return;
-  const [{ width, height, style }] = pictures;
+  const images = slide.querySelectorAll(":scope > .image img");
+  if (images.length !== 1) return;
+  const [{ width, height, style }] = images;
   const zoom = Math.min(1.5, ROOM.width / width, (height + room) / height);
   if (zoom > 1) Object.assign(style, { width: `${width * zoom}px`, maxWidth: "none", maxHeight: "none" });
 }
 
 async function startDeck() {
-  if (window.MathJax.startup.promise) {
-    await window.MathJax.startup.promise;
-    await window.MathJax.typesetPromise();
-  }
   await Promise.all([...document.images].map((image) => image.decode().catch(() => {})));
   for (const slide of document.querySelectorAll(".slides > section > section")) {
     const above = slide.previousElementSibling;
