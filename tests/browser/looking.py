@@ -12,7 +12,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 PATIENCE = 300  # seconds; a machine that trains beside the tests is slow
 LOCAL = ("file:", "data:", "blob:", "about:", "chrome:")
 
-MISSING_PICTURES = """
+MISSING_IMAGES = """
 return [...document.images].filter((image) => !image.complete || !image.naturalWidth)
   .map((image) => image.outerHTML.slice(0, 200));
 """

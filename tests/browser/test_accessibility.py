@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import distribution
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from looking import NOTEBOOKS, open_deck, open_page, wait_for
+from looking import open_deck, open_page, wait_for
+from repository import NOTEBOOKS
 
 pytestmark = pytest.mark.browser
 LESSONS = [path for path in NOTEBOOKS if path.stem[:2] in ("06", "07")]
 PAGE = f"{LESSONS[0].stem}.html"
-AXE = Path(__file__).parent / "axe" / "axe.min.js"
+AXE = distribution("axe-playwright-python").locate_file("axe_playwright_python/axe.min.js")
 RUN = """
 const done = arguments[arguments.length - 1];
 const part = arguments[0] ? Reveal.getCurrentSlide() : document;
@@ -26,22 +28,22 @@ axe.run(part, {resultTypes: ["violations"]}).then((found) => done(found.violatio
 
 def serious(browser: Any, slide: bool = False) -> list[dict[str, Any]]:
     if not browser.execute_script("return 'axe' in window"):
-        browser.execute_script(AXE.read_text(encoding="utf-8"))
+        browser.execute_script(Path(str(AXE)).read_text(encoding="utf-8"))
     found = browser.execute_async_script(RUN, slide)
     return [each for each in found if each["impact"] in ("serious", "critical")]
 
 
-@pytest.mark.parametrize("name", ["index.html", PAGE, "slides/index.html"])
+@pytest.mark.parametrize("name", ["index.html", PAGE])
 def test_a_page_has_no_serious_violation(
-    name: str, browser: Any, executed: Callable[..., Path]
+    name: str, browser: Any, site_of: Callable[..., Path]
 ) -> None:
-    open_page(browser, executed(*LESSONS) / name)
+    open_page(browser, site_of(*LESSONS) / name)
     wait_for(browser, "return document.readyState === 'complete'")
     assert serious(browser) == []
 
 
-def test_no_slide_has_a_serious_violation(browser: Any, executed: Callable[..., Path]) -> None:
-    open_deck(browser, executed(*LESSONS) / "slides" / PAGE)
+def test_no_slide_has_a_serious_violation(browser: Any, site_of: Callable[..., Path]) -> None:
+    open_deck(browser, site_of(*LESSONS) / "slides" / PAGE)
     browser.execute_script(
         "const style = document.head.appendChild(document.createElement('style'));"
         "style.textContent = '* { transition: none !important; animation: none !important }'"
@@ -54,8 +56,8 @@ def test_no_slide_has_a_serious_violation(browser: Any, executed: Callable[..., 
         assert serious(browser, slide=True) == [], f"slide {number + 1}"
 
 
-def test_headings_of_a_page_do_not_jump(browser: Any, executed: Callable[..., Path]) -> None:
-    open_page(browser, executed(*LESSONS) / PAGE)
+def test_headings_of_a_page_do_not_jump(browser: Any, site_of: Callable[..., Path]) -> None:
+    open_page(browser, site_of(*LESSONS) / PAGE)
     levels = browser.execute_script(
         "return [...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map((h) => +h.tagName[1])"
     )

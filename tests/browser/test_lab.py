@@ -16,7 +16,8 @@ from typing import Any
 
 import psutil
 import pytest
-from looking import NOTEBOOKS, open_page, wait_for
+from looking import open_page, wait_for
+from repository import NOTEBOOKS
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
