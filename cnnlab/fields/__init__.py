@@ -1,8 +1,7 @@
 """Receptive fields: exact for every layer of a network, and measured by gradients.
 
-This folder needs nothing else of the package. `receptive_field` is the way in; the files with an
-underscore are its engine: the rules of single operations in ``_rules`` and ``_windows``, what
-they work on in ``_boxes`` and ``_taps``.
+`receptive_field` is the way in; the files with an underscore are its engine: the rules of single
+operations in ``_rules`` and ``_windows``, what they work on in ``_boxes`` and ``_taps``.
 """
 
 from cnnlab.fields._engine import FieldError, receptive_field

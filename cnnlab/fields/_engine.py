@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.fx.node import map_aggregate
 from torch.overrides import TorchFunctionMode
 
+from cnnlab.evaluation import eval_mode
 from cnnlab.fields import _rules
 from cnnlab.fields._boxes import Boxes, image_boxes
 from cnnlab.fields._results import Field, ReceptiveFields
@@ -79,7 +79,7 @@ def receptive_field(
     recorder = Recorder(model)
     undisturbed = torch.random.fork_rng(devices=[])
     try:
-        with in_eval_mode(model), torch.no_grad(), torch.device("cpu"), undisturbed:
+        with eval_mode(model), torch.no_grad(), torch.device("cpu"), undisturbed:
             recorder.run(model, image_boxes(*input_size))
     except FieldError:
         raise
@@ -205,19 +205,6 @@ def is_layer(module: nn.Module) -> bool:
     """Tell whether a module counts as one operation: from torch.nn, or without parts."""
     from_torch = type(module).__module__.startswith("torch.nn")
     return not any(module.children()) or (from_torch and not isinstance(module, nn.Sequential))
-
-
-@contextmanager
-def in_eval_mode(model: nn.Module) -> Iterator[None]:
-    """Switch every module to eval mode, and each back to what it was."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        for module in modes:
-            module.training = False
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def last_place(frames: Iterable[traceback.FrameSummary]) -> str:

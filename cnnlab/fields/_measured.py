@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from cnnlab.fields._engine import in_eval_mode, receptive_field
+from cnnlab.complexity import record_outputs
+from cnnlab.fields._engine import receptive_field
 from cnnlab.fields._windows import pair
 
 IDENTITIES = {
@@ -83,7 +84,7 @@ def effective_receptive_field(
         images = torch.randn(16, *input_size, generator=generator)
     device = next((p.device for p in model.parameters()), images.device)
     strength = torch.zeros(images.shape[2:], dtype=torch.float64)
-    with in_eval_mode(model), torch.enable_grad():
+    with torch.enable_grad():
         for batch in images.split(8):
             x = batch.detach().to(device).requires_grad_()
             output = outputs_of(model, layer, x)[-1]
@@ -151,16 +152,9 @@ def gradient_support(
 
 def outputs_of(model: nn.Module, layer: str, x: Tensor) -> list[Tensor]:
     """Run the network and return the outputs of a layer, one for each of its runs."""
-    modules = dict(model.named_modules())
-    if layer not in modules:
-        raise ValueError(f"no module {layer!r}; see the names in model.named_modules()")
-    outputs: list[Tensor] = []
-    handle = modules[layer].register_forward_hook(lambda module, args, out: outputs.append(out))
-    try:
+    with record_outputs(model, [layer]) as outputs:
         model(x)
-    finally:
-        handle.remove()
-    return outputs
+    return outputs[layer]
 
 
 class Linearized(TorchFunctionMode):

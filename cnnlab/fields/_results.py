@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cnnlab.fields._boxes import EMPTY, Boxes, least
 from cnnlab.fields._taps import Axis
+from cnnlab.runtime import format_table
 
 Number = int | Fraction
 
@@ -210,17 +211,13 @@ class ReceptiveFields(Mapping[str, Field]):
         return ReceptiveFields(kept, self.input_size)
 
     def __repr__(self) -> str:
-        rows = [("layer", "operation", "output", "size", "stride", "start", "")]
+        rows = []
         for field in self.values():
             regular = (times(field.size), times(field.stride), times(field.start, ", "))
             numbers = ("global", "–", "–") if field.is_global else regular
             rows.append((field.name, field.operation, times(field.shape), *numbers, field.reason))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
-        return "\n".join(lines)
+        header = ("layer", "operation", "output", "size", "stride", "start", "")
+        return format_table(rows, header, align="<<<<<<<")
 
 
 def as_slices(sides: list[Tensor]) -> list[Tensor]:
