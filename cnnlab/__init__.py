@@ -29,7 +29,7 @@ _NAMES_OF_MODULE = {
     "complexity": "summary count_macs",
     "fields": "receptive_field effective_receptive_field",
     "lessons.transposed": "transposed_convolution bed_of_nails overlap_count",
-    "diagrams.drawing": "draw_network",
+    "diagrams": "draw_network",
     "plotting": "show_images plot_history plot_confusion plot_filters plot_intervals",
     "lessons.arithmetic": "plot_grids",
     "notebook": "describe show_source upload_button",

@@ -21,8 +21,7 @@ from torch.nn import functional as F
 from cnnlab.complexity import count_macs
 from cnnlab.data.downloads import packaged
 from cnnlab.data.splits import ImageData, Split
-from cnnlab.diagrams.graphs import Node
-from cnnlab.diagrams.tracing import trace
+from cnnlab.diagrams import Node, trace
 from cnnlab.evaluation import Evaluation, evaluate
 from cnnlab.fields import receptive_field
 from cnnlab.lessons.blocks import DenseBlock, Inception, auxiliary_head, conv

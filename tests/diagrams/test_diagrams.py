@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import matplotlib
 
@@ -11,15 +11,14 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.path import Path
+from matplotlib.transforms import Bbox
 from torch import nn
 from torchvision import models as zoo
 
 from cnnlab import LeNet5, TinyResNet, UNet, draw_network
-from cnnlab.diagrams.graphs import SYMBOLS
-from cnnlab.diagrams.layouts import levels, place
-from cnnlab.diagrams.tracing import trace
+from cnnlab.diagrams import trace
 from cnnlab.models.small import BasicBlock
-from cnnlab.models.unet import DoubleConv
 
 
 @pytest.fixture(autouse=True)
@@ -39,8 +38,11 @@ def inception():
 
 NETWORKS = {
     "LeNet-5": lambda: (LeNet5(), (1, 28, 28), 1),
-    "TinyResNet": lambda: (TinyResNet(), (3, 64, 64), 2),
-    "U-Net": lambda: (UNet(), (3, 64, 64), 2),
+    "ResNet-50": lambda: (built("resnet50"), (3, 224, 224), 1),
+    "TinyResNet": lambda: (TinyResNet(), (3, 64, 64), 1),
+    "residual block": lambda: (BasicBlock(8, 16, stride=2), (8, 16, 16), 1),
+    "U-Net": lambda: (UNet(), (3, 64, 64), 1),
+    "U-Net's layers": lambda: (UNet(), (3, 64, 64), 2),
     "VGG-16": lambda: (built("vgg16"), (3, 224, 224), 1),
     "Inception": lambda: (inception(), (192, 28, 28), 1),
     "Inception-v3": lambda: (
@@ -70,35 +72,81 @@ def test_nodes_edges_and_shapes_of_a_residual_block():
     }  # fmt: skip
 
 
-def test_a_shortcut_with_a_convolution_is_a_branch_and_no_skip():
+def rectangles(ax):
+    """The boxes of the layers, from left to right, in inches."""
+    return sorted((p for p in ax.patches if isinstance(p, Rectangle)), key=lambda p: p.get_x())
+
+
+def middle(box):
+    return box.get_y() + box.get_height() / 2
+
+
+def arrows(ax):
+    """The corners of every line, in inches; a head and a little gap are at its ends."""
+    paths = [p.get_path() for p in ax.patches if isinstance(p, FancyArrowPatch)]
+    return [path.vertices[: list(path.codes).index(Path.MOVETO, 1)] for path in paths]
+
+
+def test_a_residual_connection_with_a_convolution_is_a_branch_and_no_skip():
     graph = trace(BasicBlock(8, 16, stride=2), (8, 16, 16))
     assert not graph.skips
     assert len(graph.nodes["add"].inputs) == 2
-    boxes = place(graph, 8)
-    assert boxes["conv1"].y == boxes["add"].y != boxes["downsample.0"].y
+    boxes = rectangles(draw_network(BasicBlock(8, 16, stride=2), (8, 16, 16)))
+    assert len({round(middle(box), 3) for box in boxes}) == 3  # the input, and two branches
+
+
+def test_each_block_of_a_resnet_50_has_its_residual_connection():
+    model = built("resnet50")
+    graph = trace(model, (3, 224, 224))
+    blocks = [node for node in graph.nodes.values() if node.is_residual]
+    assert [node.kind for node in blocks] == ["Bottleneck"] * (3 + 4 + 6 + 3)
+    ax = draw_network(model, (3, 224, 224))
+    assert [text.get_text() for text in ax.texts].count("+") == 16
+    boxes = {node.name: box for node, box in zip(graph.nodes.values(), rectangles(ax), strict=True)}
+    loops = [line for line in arrows(ax) if len(line) == 4 and line[1][1] > line[0][1] + 0.1]
+    assert len(loops) == 16
+    for node, loop in zip(blocks, sorted(loops, key=lambda line: line[0][0]), strict=True):
+        box = boxes[node.name]
+        assert loop[0][0] < box.get_x() < box.get_x() + box.get_width() < loop[3][0]
+        assert loop[1][1] > box.get_y() + box.get_height()
+        assert middle(box) == pytest.approx(loop[0][1], abs=0.05)
+        assert middle(box) == pytest.approx(loop[3][1], abs=0.05)
+    words = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert "+  residual connection" in words
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("vgg16", 0), ("resnet18", 8), ("mobilenet_v2", 10), ("densenet121", 0), ("vit_b_16", 0)],
+)
+def test_only_blocks_with_one_addition_of_two_results_are_residual(name, count):
+    graph = trace(built(name), (3, 224, 224))
+    assert sum(node.is_residual for node in graph.nodes.values()) == count
 
 
 def test_a_unet_is_drawn_as_a_u():
-    graph = trace(UNet(widths=(8, 16, 32, 64)), (3, 32, 32), depth=2, whole=(DoubleConv,))
-    concatenations = [n for n in graph.nodes.values() if n.kind == "concatenation"]
-    assert len(graph.skips) == len(concatenations) == 3
-    boxes, steps = place(graph, 9), levels(graph)
+    model, size = UNet(widths=(8, 16, 32, 64)), (3, 32, 32)
+    graph = trace(model, size)
+    assert len(graph.skips) == 3
+    ax = draw_network(model, size)
+    boxes = dict(zip(graph.nodes, rectangles(ax), strict=True))
     for source, target in graph.skips:
-        assert steps[source] == steps[target]
-        assert boxes[source].y == boxes[target].y
-        between = [b for b in boxes.values() if boxes[source].right < b.x < boxes[target].left]
-        assert min(b.y for b in between) < boxes[source].y
-    lowest = min(boxes.values(), key=lambda b: b.y)
-    assert min(boxes["input"].x, boxes["head"].x) < lowest.x < boxes["head"].x
-    assert boxes["input"].y == boxes["head"].y
+        assert middle(boxes[source]) == middle(boxes[target])
+        left, right = boxes[source].get_x(), boxes[target].get_x()
+        between = [middle(b) for b in boxes.values() if left < b.get_x() < right]
+        assert between and max(between) < middle(boxes[source])
+    heights = [middle(box) for box in boxes.values()]
+    assert 0 < heights.index(min(heights)) < len(heights) - 1
+    assert heights[0] == heights[-1] == max(heights)
 
 
 def test_an_inception_block_has_four_branches_on_four_lines():
     graph = trace(inception(), (192, 28, 28))
-    boxes = place(graph, 9)
-    ends = graph.nodes["cat"].inputs
-    assert len(ends) == len({boxes[name].y for name in ends}) == 4
-    assert boxes["cat"].y == boxes["input"].y
+    assert len(graph.nodes["cat"].inputs) == 4
+    boxes = rectangles(draw_network(inception(), (192, 28, 28)))
+    heights = [round(middle(box), 3) for box in boxes]
+    assert len(set(heights[1:])) == 4
+    assert heights[0] == pytest.approx(sum(set(heights[1:])) / 4, abs=0.01)
 
 
 def test_a_dense_block_reads_everything_before_it():
@@ -107,11 +155,11 @@ def test_a_dense_block_reads_everything_before_it():
     assert graph.nodes["cat"].shape == (256, 56, 56)
 
 
-def test_deeper_means_more_boxes_and_merging_means_fewer():
-    counts = [len(trace(TinyResNet(), (3, 64, 64), depth=d).nodes) for d in (1, 2)]
-    apart = trace(TinyResNet(), (3, 64, 64), depth=2, merge=False)
-    assert counts[0] < counts[1] < len(apart.nodes)
-    assert {"normalization", "activation"} <= {n.kind for n in apart.nodes.values()}
+def test_deeper_means_more_boxes_and_normalization_belongs_to_the_layer_before():
+    counts = [len(trace(TinyResNet(), (3, 64, 64), depth=depth).nodes) for depth in (1, 2)]
+    assert counts[0] < counts[1]
+    kinds = {node.kind for node in trace(TinyResNet(), (3, 64, 64), depth=2).nodes.values()}
+    assert kinds == {"input", "convolution", "addition", "pooling", "fully connected"}
 
 
 def test_forward_functions_may_branch_loop_and_work_in_place():
@@ -155,47 +203,75 @@ def test_what_cannot_be_drawn_says_why():
         trace(LeNet5(), (1, 28, 28), depth=0)
 
 
+SIGNS = {"+", "‖", "×"}
+
+
 def test_nothing_covers_anything_else(network):
-    """Measured on the finished figure: boxes, symbols and texts."""
+    """Measured on the finished figure: boxes, lines and texts."""
     model, size, depth = network
     graph = trace(model, size, depth=depth)
     ax = draw_network(model, size, depth=depth)
     ax.figure.draw_without_rendering()
-    boxes = [p.get_window_extent() for p in ax.patches if isinstance(p, Rectangle)]
-    symbols = [n for n in graph.nodes.values() if n.kind in SYMBOLS]
+    boxes = [box.get_window_extent() for box in rectangles(ax)]
+    symbols = [
+        n for n in graph.nodes.values() if n.kind in ("addition", "concatenation", "product")
+    ]
+    residuals = [n for n in graph.nodes.values() if n.is_residual]
     assert len(boxes) + len(symbols) == len(graph.nodes)
-    assert len(ax.lines) == len(symbols)
+    assert len(ax.lines) == len(symbols) + len(residuals)
     assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
-    texts = {text: text.get_window_extent() for text in ax.texts}
+    texts = {text: text.get_window_extent() for text in ax.texts if text.get_text()}
     assert not any(a.overlaps(b) for a, b in combinations(texts.values(), 2))
     for text, extent in texts.items():
         for box in boxes:
             inside = box.x0 <= extent.x0 and extent.x1 <= box.x1 and box.y0 <= extent.y0
             assert inside or not box.overlaps(extent.padded(-1.5)), text.get_text()
+    words = [extent.padded(-1) for text, extent in texts.items() if text.get_text() not in SIGNS]
+    for line in arrows(ax):
+        for start, end in pairwise(ax.transData.transform(line)):
+            crossed = Bbox(
+                [start - 0.1, end + 0.1] if (start <= end).all() else [end - 0.1, start + 0.1]
+            )
+            assert not any(crossed.overlaps(word) for word in words), line
 
 
 def test_every_edge_is_an_arrow_and_no_text_is_small(network):
     model, size, depth = network
+    graph = trace(model, size, depth=depth)
     ax = draw_network(model, size, depth=depth)
-    arrows = [patch for patch in ax.patches if isinstance(patch, FancyArrowPatch)]
-    assert len(arrows) == len(trace(model, size, depth=depth).edges)
+    residuals = sum(node.is_residual for node in graph.nodes.values())
+    assert len(arrows(ax)) == len(graph.edges) + residuals
     texts = ax.findobj(matplotlib.text.Text)
     assert min(text.get_fontsize() for text in texts if text.get_text()) >= 11
-    assert ax.get_xlim()[0] < ax.get_xlim()[1]
+    assert ax.figure.get_figwidth() == 10
+
+
+def test_everything_lies_inside_the_figure(network):
+    model, size, depth = network
+    ax = draw_network(model, size, depth=depth, title="its title")
+    ax.figure.draw_without_rendering()
+    inside = ax.figure.bbox.padded(1)
+    drawn = [*ax.texts, *rectangles(ax), ax.title, ax.get_legend(), *ax.get_yticklabels()]
+    for artist in drawn:
+        extent = artist.get_window_extent()
+        assert inside.x0 <= extent.x0 and extent.x1 <= inside.x1, artist
+        assert inside.y0 <= extent.y0 and extent.y1 <= inside.y1, artist
 
 
 def test_shapes_and_kernels_are_written_where_there_is_room():
     words = {text.get_text() for text in draw_network(inception(), (192, 28, 28)).texts}
-    assert {"input\n192×28×28", "1×1\n64×28×28", "3×3\n128×28×28", "256×28×28"} <= words
+    assert {"192×28×28", "1×1", "64×28×28", "3×3", "128×28×28", "256×28×28"} <= words
     ax = draw_network(built("vgg16"), (3, 224, 224))
-    assert {"3", "64", "512", "4096", "1000"} <= {text.get_text() for text in ax.texts}
-    assert [label.get_text() for label in ax.get_yticklabels()][:2] == ["224×224", "112×112"]
+    assert {"3", "64", "512", "4096", "1000", "3×3"} <= {text.get_text() for text in ax.texts}
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels == ["224×224", "112×112", "56×56", "28×28", "14×14", "7×7", "1×1"]
 
 
 def test_a_legend_names_every_kind_and_symbol():
-    ax = draw_network(UNet(), (3, 64, 64), depth=2, whole=(DoubleConv,), title="U-Net")
+    ax = draw_network(UNet(), (3, 64, 64), depth=2, title="U-Net")
     words = [text.get_text() for text in ax.get_legend().get_texts()]
     assert {"DoubleConv", "pooling", "upsampling", "‖  concatenation"} <= set(words)
+    assert len(words) == len(set(words))
     assert ax.get_title() == "U-Net"
 
 
