@@ -1,21 +1,20 @@
-"""What a network computes and costs: outputs of its layers, parameters, multiply-adds."""
+"""What a network costs: layers, shapes, parameters, multiply-adds."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
 import io
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cnnlab.evaluation import eval_mode
+from cnnlab.models.layers import record_outputs
 from cnnlab.runtime import format_table
 
-__all__ = ["Summary", "count_macs", "find_modules", "record_outputs", "summary"]
+__all__ = ["Summary", "count_macs", "summary"]
 
 _RULE = "=" * 64
 
@@ -146,80 +145,3 @@ def count_macs(model: nn.Module, input_size: tuple[int, ...]) -> int:
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, *input_size, device=device))
     return counter.get_total_flops() // 2  # it counts a multiplication and an addition as two
-
-
-@contextlib.contextmanager
-def record_outputs(
-    model: nn.Module, layers: Sequence[str], keep: Callable[[Any], Any] | None = None
-) -> Iterator[dict[str, list[Any]]]:
-    """Record what the named layers return while the block runs, in eval mode.
-
-    This is the only recorder by hooks in the package; the hooks are gone after the block.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The network.
-    layers : sequence of str
-        Names as in ``model.named_modules()``.
-    keep : callable, optional
-        What to keep of each output, such as its mean. Without it, the output itself is kept,
-        attached to the graph, and the network goes on with a copy of it: a ReLU in place after
-        the layer does not change what was recorded.
-
-    Yields
-    ------
-    dict
-        Layer -> list with one entry for each call of it.
-
-    Raises
-    ------
-    ValueError
-        If the model has no layer of that name.
-
-    Examples
-    --------
-    >>> model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(inplace=True))
-    >>> with record_outputs(model, ["0"]) as outputs:
-    ...     logits = model(torch.zeros(1, 1, 8, 8))
-    >>> outputs["0"][0].shape
-    torch.Size([1, 4, 6, 6])
-    """
-    outputs: dict[str, list[Any]] = {name: [] for name in layers}
-
-    def hook_for(name: str) -> Callable[..., Tensor | None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> Tensor | None:
-            outputs[name].append(keep(output) if keep else output)
-            return output.clone() if keep is None and isinstance(output, Tensor) else None
-
-        return hook
-
-    modules = find_modules(model, layers)
-    hooks = [
-        module.register_forward_hook(hook_for(name))
-        for name, module in zip(layers, modules, strict=True)
-    ]
-    try:
-        with eval_mode(model):
-            yield outputs
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def find_modules(model: nn.Module, names: Sequence[str]) -> list[nn.Module]:
-    """Return the modules of these names.
-
-    Raises
-    ------
-    ValueError
-        If the model has no module of that name; says which it has.
-    """
-    known = dict(model.named_modules())
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ValueError(
-            f"no module is called {', '.join(unknown)}; the model has "
-            f"{', '.join(name for name, _ in model.named_children())}"
-        )
-    return [known[name] for name in names]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -92,11 +92,10 @@ class Evaluation:
         from pycm import ConfusionMatrix
 
         indices = list(range(self.probabilities.shape[1]))
-        answers = (self.targets, self.predictions)
-        targets, predictions = (x.flatten().tolist() for x in answers)  # pycm wants lists
+        targets, predictions = self.targets.flatten(), self.predictions.flatten()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a class that never occurs is no error
-            matrix = ConfusionMatrix(targets, predictions, classes=indices)
+            matrix = ConfusionMatrix(targets.numpy(), predictions.numpy(), classes=indices)
         if self.classes:
             matrix.relabel(dict(zip(indices, self.classes, strict=True)), sort=False)
         return matrix
@@ -155,19 +154,16 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         raise
 
 
-def classes_of(loader: Any) -> list[str]:
-    """Return the class names that the loader's dataset knows, or an empty list."""
-    return list(getattr(getattr(loader, "dataset", None), "classes", None) or [])
-
-
-def check_classes(logits: Tensor, classes: Sequence[str]) -> None:
-    """Raise a ValueError if the model has more or fewer outputs than the data have classes."""
+def check_classes(logits: Tensor, loader: Any) -> list[str]:
+    """Return the class names that the loader's dataset knows, if any; are there as many logits?"""
+    classes = list(getattr(getattr(loader, "dataset", None), "classes", None) or [])
     if classes and logits.shape[1] != len(classes):
         raise ValueError(
             f"the model has {logits.shape[1]} outputs, but the data {len(classes)} classes "
             f"({', '.join(classes[:5])}{', …' if len(classes) > 5 else ''}); "
             f"use replace_head(model, {len(classes)})"
         )
+    return classes
 
 
 @torch.inference_mode()
@@ -204,13 +200,12 @@ def evaluate(
     1.0
     """
     device = device or model_device(model)
-    classes = classes_of(loader)
     all_logits, all_targets = [], []
     with eval_mode(model.to(device)):
         for X, y in loader:
             logits = model(X.to(device))  # (B, K)
             check_batch(logits, y)
-            check_classes(logits, classes)
+            classes = check_classes(logits, loader)
             all_logits.append(logits.float().cpu())
             all_targets.append(y)
     if not all_logits:

@@ -30,7 +30,6 @@ from cnnlab.evaluation import (
     Criterion,
     Loader,
     check_classes,
-    classes_of,
     cross_entropy,
     evaluate,
     model_device,
@@ -92,7 +91,7 @@ def train_epoch(
         X, y = X.to(device), y.to(device)
         with mixed_precision:
             y_hat = _forward(model, X)  # logits (B, K), or (B, K, H, W)
-        check_classes(y_hat, classes_of(loader))
+        check_classes(y_hat, loader)
         loss = criterion(y_hat.float(), y)
         optimizer.zero_grad()
         loss.backward()

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from cnnlab.complexity import find_modules, record_outputs
 from cnnlab.data.splits import ImageData, Split
 from cnnlab.evaluation import model_device
 from cnnlab.models.backbones import Backbone, Normalize, find_head
+from cnnlab.models.layers import find_modules, record_outputs
 from cnnlab.training import place_model
 
 

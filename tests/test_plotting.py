@@ -54,7 +54,7 @@ def test_a_mosaic_holds_every_picture_unchanged():
     images = torch.randint(0, 256, (5, 3, 10, 10), dtype=torch.uint8)
     picture = show_images(images, columns=3).images[0].get_array()
     assert np.allclose(picture[:10, :10], images[0].permute(1, 2, 0) / 255)
-    gap = (picture.shape[1] - 3 * 10) // 2
+    gap = picture.shape[1] // 3 - 10
     second_row = 10 + gap
     fifth = picture[second_row : second_row + 10, 10 + gap : 20 + gap]
     assert np.allclose(fifth, images[4].permute(1, 2, 0) / 255)
@@ -127,7 +127,7 @@ def test_labels_of_intervals_stay_inside_the_axes(evaluation):
 def test_each_filter_is_scaled_to_its_own_range():
     weights = torch.randn(4, 3, 7, 7) * torch.tensor([1, 10, 100, 1e-3])[:, None, None, None]
     drawn = plot_filters(weights, columns=4).images[0].get_array()
-    gap = (drawn.shape[1] - 4 * 7) // 3
+    gap = drawn.shape[1] // 4 - 7
     for i in range(4):
         kernel = drawn[:7, i * (7 + gap) : i * (7 + gap) + 7]
         assert np.abs(kernel - 0.5).max() == pytest.approx(0.5)  # gray is zero, one end is reached
