@@ -60,14 +60,10 @@ def look_at_torch() -> str:
 
 
 def look_at_kernel() -> str:
-    from nbclient import NotebookClient
-    from nbformat.v4 import new_code_cell, new_notebook
+    from jupyter_client.manager import run_kernel
 
-    from cnnlab.publish.running import QUIET, new_kernel
-
-    notebook = new_notebook(cells=[new_code_cell("1")])
-    NotebookClient(notebook, new_kernel(), extra_arguments=QUIET).execute(cleanup_kc=True)
-    return "starts"
+    with run_kernel(kernel_name="python3", extra_arguments=["--log-level=ERROR"]):
+        return "starts"
 
 
 def look_at_memory() -> str:
