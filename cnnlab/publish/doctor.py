@@ -164,4 +164,4 @@ def _rehearse(notebook: Path, folder: Path) -> str:
     (run,) = running.run_notebooks([notebook], folder, write=site.write_lesson)
     if run.state != "ok":
         raise RuntimeError(f"{run.name} failed: {run.error.strip().splitlines()[-1]}")
-    return f"{run.seconds:.0f} s, {run.peak_bytes / 1e6:,.0f} MB, {run.page}"
+    return f"{run.seconds:.0f} s, {run.peak_bytes / 1e6:,.0f} MB of memory"

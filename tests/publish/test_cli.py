@@ -166,7 +166,7 @@ def test_a_fetch_that_fails_says_why_and_goes_on(tmp_path: Path) -> None:
     assert done.returncode == 1 and "Traceback" not in done.stderr
     for file in ("hymenoptera_data.zip", "train-images-idx3-ubyte"):
         assert file in done.stderr
-    assert "CNNLAB_OFFLINE" in done.stderr
+    assert ": offline\n" in done.stderr and "CNNLAB_MIRROR" in done.stderr
 
 
 @pytest.mark.photos
