@@ -18,7 +18,6 @@ from cnnlab import receptive_field
 from cnnlab.data.downloads import packaged
 from cnnlab.fields import Box
 from cnnlab.lessons.field_figures import (
-    Step,
     plot_effective_fields,
     plot_field_boxes,
     plot_field_growth,
@@ -57,8 +56,7 @@ def by_formula(chain: list[tuple[int, int, int]]) -> tuple[int, int]:
 
 @pytest.mark.parametrize("chain", CHAINS)
 def test_the_tree_has_the_size_and_step_of_the_formula_and_of_the_engine(chain):
-    steps = [Step(*step) for step in chain]
-    first, second = trace(steps, 0)[0], trace(steps, 1)[0]
+    first, second = trace(chain, 0)[0], trace(chain, 1)[0]
     layers = [nn.Conv2d(1, 1, k, stride=s, dilation=d) for k, s, d in chain]
     *_, field = receptive_field(nn.Sequential(*layers), (1, 64, 64)).values()
     assert (width(first), second[0] - first[0]) == by_formula(chain)
@@ -70,22 +68,25 @@ def test_the_tree_holds_exactly_the_inputs_with_a_gradient(chain):
     network = nn.Sequential(*[nn.Conv1d(1, 1, k, stride=s, dilation=d) for k, s, d in chain])
     x = torch.zeros(1, 1, 40, requires_grad=True)
     network(x)[0, 0, 1].backward()
-    assert x.grad[0, 0].nonzero()[:, 0].tolist() == trace([Step(*step) for step in chain], 1)[0]
+    assert x.grad[0, 0].nonzero()[:, 0].tolist() == trace(chain, 1)[0]
 
 
 def test_every_input_is_drawn_in_the_colors_of_the_outputs_that_read_it():
     ax = plot_field_tree(CHAINS[0], inputs=22)
-    halves = {}
-    for line in ax.lines:
-        for x, y in zip(*line.get_data(), strict=True):
-            if line.get_marker() == "o" and y == 0:
-                other = line.get_markerfacecoloralt()
-                halves[int(x)] = {to_hex(line.get_markerfacecolor()), to_hex(other)}
-    trees = [trace([Step(*step) for step in CHAINS[0]], unit)[0] for unit in (1, 2)]
-    for pixel in range(22):
-        owners = {COLORS[i].lower() for i, tree in enumerate(trees) if pixel in tree}
-        drawn = halves[pixel] & {COLORS[0].lower(), COLORS[1].lower()}
-        assert drawn == owners, pixel
+    dots = [line for line in ax.lines if line.get_marker() == "o" and set(line.get_ydata()) == {0}]
+    drawn = [(to_hex(line.get_color()), line.get_xdata().tolist()) for line in dots]
+    blue, orange = (trace(CHAINS[0], unit)[0] for unit in (1, 2))
+    in_both = [pixel for pixel in blue if pixel in orange]
+    colors = [COLORS[i].lower() for i in (0, 1, 0)]
+    assert drawn[1:] == list(zip(colors, [blue, orange, in_both], strict=True))
+    assert dots[3].get_markersize() == dots[2].get_markersize() / 2  # a core, which hides nothing
+
+
+def test_every_line_leads_from_a_unit_to_an_input_of_it():
+    chain = [(2, 3, 1)]
+    ax = plot_field_tree(chain)
+    ends = [segment.tolist() for lines in ax.collections for segment in lines.get_segments()]
+    assert ends == [[[0.5, 1], [0, 0]], [[0.5, 1], [1, 0]], [[3.5, 1], [3, 0]], [[3.5, 1], [4, 0]]]
 
 
 def test_the_bars_are_as_long_as_their_words_say():
@@ -108,7 +109,7 @@ def test_an_input_too_short_for_the_outputs_is_refused():
         plot_field_tree([(5, 1, 1)], inputs=5)
 
 
-def test_boxes_are_drawn_where_they_are_even_outside_of_the_picture():
+def test_boxes_are_drawn_where_they_are_even_outside_of_the_image():
     boxes = {"corner": Box(-13, -13, 14, 14), "inside": Box(10, 20, 37, 47)}
     ax = plot_field_boxes(torch.zeros(3, 64, 64, dtype=torch.uint8), boxes)
     drawn = {patch.get_label(): patch.get_bbox().extents.tolist() for patch in ax.patches}
@@ -117,7 +118,7 @@ def test_boxes_are_drawn_where_they_are_even_outside_of_the_picture():
     assert [text.get_text() for text in ax.get_legend().texts] == ["corner", "inside"]
 
 
-def test_the_picture_fades_where_the_unit_does_not_look():
+def test_the_image_fades_where_the_unit_does_not_look():
     map_ = torch.zeros(32, 32)
     map_[8:16, 16:24] = 1 / 64
     black, box = torch.zeros(3, 32, 32), Box(4, 12, 20, 28)
