@@ -1,7 +1,12 @@
-"""Questions with several answers, each of which is told what it gets wrong."""
+"""Lesson 07: the day's results on one page, and a quiz that names the misconception.
+
+`plot_day` draws a tile for each lesson with results from `cnnlab.lessons.results`. A quiz is a
+sequence of `Question`; `quiz_form` shows it to click on, `show_quiz` in plain text.
+"""
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -82,22 +87,21 @@ def show_quiz(questions: Sequence[Question], chosen: Mapping[int, str] | None = 
         If a number or a letter does not exist.
     """
     chosen = chosen or {}
-    if unknown := set(chosen) - set(range(1, len(questions) + 1)):
-        raise ValueError(
-            f"there is no question {unknown.pop()}; they go from 1 to {len(questions)}"
-        )
+    if unknown := sorted(set(chosen) - set(range(1, len(questions) + 1))):
+        raise ValueError(f"there is no question {unknown[0]}; they go from 1 to {len(questions)}")
     right = 0
     for number, question in enumerate(questions, start=1):
         print(f"{number}. {question.text}")
         lettered = dict(zip("abcdef", question.options, strict=False))
         for letter, answer in lettered.items():
             print(f"   {letter}) {answer}")
-        if number in chosen:
-            if chosen[number] not in lettered:
-                raise ValueError(f"question {number} has the answers {', '.join(lettered)}")
-            answer = lettered[chosen[number]]
-            right += answer == question.right
-            print(f"   {feedback(question, answer)}")
+        if number not in chosen:
+            continue
+        if chosen[number] not in lettered:
+            raise ValueError(f"question {number} has the answers {', '.join(lettered)}")
+        answer = lettered[chosen[number]]
+        right += answer == question.right
+        print(f"   {feedback(question, answer)}")
     if chosen:
         print(f"{right} of {len(chosen)} answers right")
 
@@ -120,12 +124,9 @@ def quiz_form(questions: Sequence[Question]) -> Any:
     return widgets.VBox(rows)
 
 
-COLUMNS, WRAP = 3, 34  # tiles in a row, characters in a line
-MOST = 3  # results on a tile
-
-
+@styled()
 def plot_day(results: Sequence[Result], titles: Mapping[str, str]) -> Figure:
-    """Draw a tile for each lesson: its title, and its first results.
+    """Draw a tile for each lesson: its title, and its first three results.
 
     Parameters
     ----------
@@ -140,18 +141,16 @@ def plot_day(results: Sequence[Result], titles: Mapping[str, str]) -> Figure:
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['06 · Fields', '99 pixels', 'field of layer4']
     """
-    rows = -(-len(titles) // COLUMNS)
-    with styled():
-        figure, grid = plt.subplots(rows, COLUMNS, figsize=(12, 2.5 * rows), squeeze=False)
-        for ax in grid.flat:
-            ax.axis("off")
-        for ax, (lesson, title) in zip(grid.flat, titles.items(), strict=False):
-            own = [result for result in results if result.lesson == lesson][:MOST]
-            ax.add_patch(plt.Rectangle((0, 0), 1, 1, color="#eef1f4", transform=ax.transAxes))
-            ax.text(0.04, 0.88, f"{lesson} · {title}", weight="bold", fontsize=14, va="center")
-            for i, result in enumerate(own):
-                y = 0.71 - 0.25 * i
-                ax.text(0.04, y, str(result), color=COLORS[0], fontsize=13, va="center")
-                name = textwrap.shorten(result.name, 2 * WRAP, placeholder=" …")
-                ax.text(0.04, y - 0.115, name, fontsize=11, va="center")
+    columns, rows = 3, math.ceil(len(titles) / 3)
+    figure, grid = plt.subplots(rows, columns, figsize=(12, 2.5 * rows), squeeze=False)
+    for ax in grid.flat:
+        ax.axis("off")
+    for ax, (lesson, title) in zip(grid.flat, titles.items(), strict=False):
+        ax.add_patch(plt.Rectangle((0, 0), 1, 1, color="#eef1f4", transform=ax.transAxes))
+        ax.text(0.04, 0.88, f"{lesson} · {title}", weight="bold", fontsize=14, va="center")
+        own = [result for result in results if result.lesson == lesson]
+        for y, result in zip((0.71, 0.46, 0.21), own, strict=False):
+            name = textwrap.shorten(result.name, width=68, placeholder=" …")
+            ax.text(0.04, y, str(result), color=COLORS[0], fontsize=13, va="center")
+            ax.text(0.04, y - 0.115, name, fontsize=11, va="center")
     return figure
