@@ -1,184 +1,42 @@
-"""Where does the network look? Four maps that ask it, and one that only seems to.
+"""Lesson 08, sections 4 and 6: images made for a channel, and maps of where a network looks.
 
-Every map function takes ``(model, X, targets=None)``: preprocessed pictures (B, 3, H, W) and the
-classes to explain (B,), by default the predicted ones. It returns maps (B, H, W), on the CPU.
+`maximize_activation` makes images. `occlusion`, `saliency`, `smooth_grad` and `grad_cam` make
+maps: each takes ``(model, X, targets=None)``, with preprocessed images (B, 3, H, W) and the
+classes to explain (B,), by default the predicted ones, and returns maps (B, H, W) on the CPU.
+`shuffle_weights` and `rank_correlation` test whether a map depends on what was learned;
+`plot_explanations` and `plot_correlations` draw the results.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+import matplotlib.pyplot as plt
 import torch
+from matplotlib.axes import Axes
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnnlab.evaluation import model_device
-from cnnlab.lessons.filters import recording, stages
+from cnnlab.lessons.filters import colorize, stages
+from cnnlab.models.layers import record_outputs
+from cnnlab.plotting import COLORS, show_images, styled
 
 __all__ = [
-    "edges",
     "grad_cam",
-    "high_frequency_share",
     "maximize_activation",
     "occlusion",
-    "pointing_game",
+    "overlay",
+    "plot_correlations",
+    "plot_explanations",
     "rank_correlation",
     "saliency",
-    "sanity_check",
     "shuffle_weights",
     "smooth_grad",
 ]
-
-
-def saliency(model: nn.Module, X: Tensor, targets: Tensor | None = None) -> Tensor:
-    """Return how fast the class score changes with each pixel: the largest of the three colors.
-
-    Source: Simonyan, Vedaldi and Zisserman (2014), *ICLR Workshop*, section 3.
-
-    Examples
-    --------
-    >>> from cnnlab import TinyResNet
-    >>> saliency(TinyResNet().eval(), torch.rand(2, 3, 32, 32)).shape
-    torch.Size([2, 32, 32])
-    """
-    X, targets = _prepared(model, X, targets)
-    return _gradient(model, X, targets).abs().amax(dim=1).cpu()
-
-
-def smooth_grad(
-    model: nn.Module,
-    X: Tensor,
-    targets: Tensor | None = None,
-    *,
-    samples: int = 8,
-    noise: float = 0.15,
-    seed: int = 0,
-) -> Tensor:
-    """Average the saliency maps of noisy copies of the picture.
-
-    Source: Smilkov, Thorat, Kim, Viégas and Wattenberg (2017), arXiv:1706.03825.
-
-    Parameters
-    ----------
-    model, X, targets
-        As everywhere here.
-    samples : int
-        Number of noisy copies.
-    noise : float
-        Standard deviation of the noise, as a share of the picture's range of values.
-    seed : int
-        Of the noise.
-    """
-    X, targets = _prepared(model, X, targets)
-    generator = torch.Generator().manual_seed(seed)
-    sigma = noise * (X.amax(dim=(1, 2, 3), keepdim=True) - X.amin(dim=(1, 2, 3), keepdim=True))
-    total = torch.zeros_like(X[:, 0])  # (B, H, W)
-    for _ in range(samples):
-        noisy = X + sigma * torch.randn(X.shape, generator=generator).to(X.device)
-        total += _gradient(model, noisy, targets).abs().amax(dim=1)
-    return (total / samples).cpu()
-
-
-def grad_cam(
-    model: nn.Module, X: Tensor, targets: Tensor | None = None, *, layer: str | None = None
-) -> Tensor:
-    """Add up the channels of a late layer, each weighted by its mean gradient; keep what is > 0.
-
-    Source: Selvaraju et al. (2017), *ICCV*, equations 1 and 2.
-
-    Parameters
-    ----------
-    model, X, targets
-        As everywhere here.
-    layer : str, optional
-        A layer with maps (B, C, h, w); the last one of `stages` if None.
-
-    Raises
-    ------
-    ValueError
-        If the layer has no spatial map, or the class score does not depend on it.
-    """
-    X, targets = _prepared(model, X, targets)
-    name = layer or stages(model)[-1]
-    with recording(model, [name]) as outputs, torch.enable_grad():
-        scores = _scores(model(X.requires_grad_()), targets)
-    maps = outputs[name]  # (B, C, h, w)
-    if maps.ndim != 4:
-        raise ValueError(f"{name} gives {tuple(maps.shape)}; Grad-CAM needs maps (B, C, h, w)")
-    (gradients,) = torch.autograd.grad(scores.sum(), maps)
-    weights = gradients.mean(dim=(2, 3), keepdim=True)  # (B, C, 1, 1)
-    cam = F.relu((weights * maps).sum(dim=1, keepdim=True)).detach()  # (B, 1, h, w)
-    return F.interpolate(cam, X.shape[-2:], mode="bilinear", align_corners=False)[:, 0].cpu()
-
-
-@torch.no_grad()
-def occlusion(
-    model: nn.Module, X: Tensor, targets: Tensor | None = None, *, steps: int = 7
-) -> Tensor:
-    """Cover a square at a time with the mean color; the map is the loss of class score.
-
-    Source: Zeiler and Fergus (2014), *ECCV*, section 4.2.
-
-    Parameters
-    ----------
-    model, X, targets
-        As everywhere here.
-    steps : int
-        Positions along each side. The square is two steps wide, so that neighbors overlap.
-    """
-    X, targets = _prepared(model, X, targets)
-    height, width = X.shape[-2:]
-    before = _scores(model(X), targets)
-    maps = torch.zeros(len(X), steps, steps)
-    for i in range(steps):
-        for j in range(steps):
-            covered = X.clone()
-            top, bottom = (round((i + d) * height / steps) for d in (-0.5, 1.5))
-            left, right = (round((j + d) * width / steps) for d in (-0.5, 1.5))
-            covered[..., max(top, 0) : bottom, max(left, 0) : right] = 0  # the mean color
-            maps[:, i, j] = (before - _scores(model(covered), targets)).cpu()
-    return F.interpolate(maps[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]
-
-
-def edges(model: nn.Module, X: Tensor, targets: Tensor | None = None) -> Tensor:
-    """Return how fast the picture itself changes from pixel to pixel. The model is not asked.
-
-    Looks like an explanation and is none: the control of Adebayo et al. (2018), *NeurIPS*.
-    """
-    gray = F.pad(X.detach().cpu().mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-    right = gray[..., 1:-1, 2:] - gray[..., 1:-1, :-2]
-    down = gray[..., 2:, 1:-1] - gray[..., :-2, 1:-1]
-    return torch.hypot(right, down)[:, 0]
-
-
-def _prepared(model: nn.Module, X: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return pictures and targets where the model is; the targets are its answers if none given."""
-    if X.ndim != 4 or not X.is_floating_point():
-        raise ValueError(
-            f"pictures must be preprocessed floats (B, 3, H, W), got {X.dtype} {tuple(X.shape)}"
-        )
-    if model.training:
-        raise ValueError("the model is in training mode, where its answers vary: call model.eval()")
-    X = X.detach().to(model_device(model))
-    if targets is None:
-        with torch.no_grad():
-            targets = model(X).argmax(dim=1)
-    return X, targets.to(X.device)
-
-
-def _scores(logits: Tensor, targets: Tensor) -> Tensor:
-    return logits.gather(1, targets[:, None])[:, 0]  # (B,)
-
-
-def _gradient(model: nn.Module, X: Tensor, targets: Tensor) -> Tensor:
-    """Return the gradient of the class scores with respect to the pictures, (B, 3, H, W)."""
-    with torch.enable_grad():
-        X = X.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(_scores(model(X), targets).sum(), X)
-    return gradient
 
 
 def maximize_activation(
@@ -194,10 +52,10 @@ def maximize_activation(
     fourier: bool = True,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Climb from noise to pictures that excite one channel each, all at once.
+    """Make one image per channel that excites it, by gradient ascent from noise.
 
-    Two aids make them readable (Olah, Mordvintsev and Schubert 2017, *Distill*). ``jitter``
-    shifts the picture a little before each step, so that it must work wherever it lies.
+    Two aids make the images readable (Olah, Mordvintsev and Schubert 2017, *Distill*). ``jitter``
+    shifts the image a little before each step, so that it must work wherever it lies.
     ``fourier`` changes waves instead of pixels, each in proportion to its length, so that
     steps go to coarse structure first.
 
@@ -206,13 +64,13 @@ def maximize_activation(
     model : nn.Module
         The network; its weights are not changed.
     layer : str
-        Name of a layer that gives maps (B, C, h, w).
+        Name of a layer that returns maps (B, C, h, w).
     channels : sequence of int
-        One picture each.
+        One image each.
     preprocess : nn.Module, optional
         From pixels in [0, 1] to the model's input.
     size : int
-        Side of the pictures.
+        Side of the images in pixels.
     steps : int
         Steps of Adam.
     lr : float
@@ -226,47 +84,45 @@ def maximize_activation(
 
     Returns
     -------
-    pictures : Tensor
+    images : Tensor
         Shape (len(channels), 3, size, size), in [0, 1].
     activations : Tensor
-        Mean activation of each channel on its picture, shape (len(channels),).
+        Mean activation of each channel on its image, shape (len(channels),).
 
     Examples
     --------
     >>> from cnnlab import TinyResNet
-    >>> pictures, reached = maximize_activation(TinyResNet(), "layer1", [0, 5], size=32, steps=2)
-    >>> pictures.shape, reached.shape
+    >>> images, reached = maximize_activation(TinyResNet(), "layer1", [0, 5], size=32, steps=2)
+    >>> images.shape, reached.shape
     (torch.Size([2, 3, 32, 32]), torch.Size([2]))
     """
     device, generator = model_device(model), torch.Generator().manual_seed(seed)
-    preprocess = preprocess or nn.Identity()
     shape = (
         (len(channels), 3, size, size // 2 + 1, 2) if fourier else (len(channels), 3, size, size)
     )
     point = (0.1 * torch.randn(shape, generator=generator)).to(device).requires_grad_()
-    wavelengths = _wavelengths(size).to(device)
     optimizer = torch.optim.Adam([point], lr=lr)
 
     def pixels() -> Tensor:
         if not fourier:
             return torch.sigmoid(point)
-        waves = torch.view_as_complex(point) * wavelengths
+        waves = torch.view_as_complex(point) * _wavelengths(size).to(device)
         return torch.sigmoid(torch.fft.irfft2(waves, s=(size, size), norm="ortho"))
 
-    def reached(X: Tensor) -> Tensor:
-        with recording(model, [layer]) as outputs:
-            model(preprocess(X))
-        maps = outputs[layer]  # (len(channels), C, h, w)
-        return torch.stack([maps[i, channel].mean() for i, channel in enumerate(channels)])
+    def mean_activations(X: Tensor) -> Tensor:
+        with record_outputs(model, [layer]) as outputs:
+            model(preprocess(X) if preprocess else X)
+        means = outputs[layer][-1].mean(dim=(2, 3))  # (len(channels), C)
+        return means[range(len(channels)), channels]
 
     for _ in range(steps):
         down, right = torch.randint(-jitter, jitter + 1, (2,), generator=generator).tolist()
-        loss = -reached(pixels().roll((down, right), dims=(2, 3))).sum()
-        (point.grad,) = torch.autograd.grad(loss, point)  # leaves the weights' gradients alone
+        loss = -mean_activations(pixels().roll((down, right), dims=(2, 3))).sum()
+        (point.grad,) = torch.autograd.grad(loss, point)  # the weights get no gradients
         optimizer.step()
     with torch.no_grad():
         X = pixels()
-        return X.cpu(), reached(X).cpu()
+        return X.cpu(), mean_activations(X).cpu()
 
 
 def _wavelengths(size: int) -> Tensor:
@@ -276,25 +132,151 @@ def _wavelengths(size: int) -> Tensor:
     return lengths / lengths.square().mean().sqrt()
 
 
-def high_frequency_share(pictures: Tensor) -> Tensor:
-    """Return the share of each picture's energy in waves of four pixels or less, as (B,).
+# ------------------------------------------------------------------------- where does it look?
+
+
+@torch.no_grad()
+def occlusion(
+    model: nn.Module, X: Tensor, targets: Tensor | int | None = None, *, steps: int = 7
+) -> Tensor:
+    """Cover one square at a time with the mean color; the map is the loss of class score.
+
+    Source: Zeiler and Fergus (2014), *ECCV*, section 4.2.
+
+    Parameters
+    ----------
+    model, X, targets
+        As everywhere here.
+    steps : int
+        Positions along each side. The square is two steps wide, so that neighbors overlap.
+    """
+    X, targets = _check_input(model, X, targets)
+    height, width = X.shape[-2:]
+    before = _scores(model, X, targets)
+    maps = torch.zeros(len(X), 1, steps, steps)
+    for i in range(steps):
+        for j in range(steps):
+            top, bottom = (max(0, edge * height // (2 * steps)) for edge in (2 * i - 1, 2 * i + 3))
+            left, right = (max(0, edge * width // (2 * steps)) for edge in (2 * j - 1, 2 * j + 3))
+            covered = X.clone()
+            covered[..., top:bottom, left:right] = 0  # the mean color
+            maps[:, 0, i, j] = (before - _scores(model, covered, targets)).cpu()
+    return F.interpolate(maps, (height, width), mode="bilinear", align_corners=False)[:, 0]
+
+
+def saliency(model: nn.Module, X: Tensor, targets: Tensor | int | None = None) -> Tensor:
+    """Return how fast the class score changes with each pixel: the largest of the three colors.
+
+    Source: Simonyan, Vedaldi and Zisserman (2014), *ICLR Workshop*, section 3.
 
     Examples
     --------
-    >>> chequers = torch.ones(1, 3, 8, 8)
-    >>> chequers[..., ::2, ::2] = chequers[..., 1::2, 1::2] = 0
-    >>> high_frequency_share(chequers).item()
-    1.0
+    >>> from cnnlab import TinyResNet
+    >>> saliency(TinyResNet().eval(), torch.rand(2, 3, 32, 32)).shape
+    torch.Size([2, 32, 32])
     """
-    size = pictures.shape[-1]
-    waves = pictures - pictures.mean(dim=(2, 3), keepdim=True)
-    energy = torch.fft.fft2(waves).abs().square().sum(dim=1)  # (B, H, W)
-    steps = torch.fft.fftfreq(size)
-    high = torch.hypot(steps[:, None], steps[None]) >= 0.25
-    return (energy * high).sum(dim=(1, 2)) / energy.sum(dim=(1, 2))
+    X, targets = _check_input(model, X, targets)
+    with torch.inference_mode(False), torch.enable_grad():
+        score = _scores(model, X.requires_grad_(), targets).sum()
+        (gradient,) = torch.autograd.grad(score, X)  # (B, 3, H, W)
+    return gradient.abs().amax(dim=1).cpu()
 
 
-Method = Callable[[nn.Module, Tensor, Tensor], Tensor]
+def smooth_grad(
+    model: nn.Module,
+    X: Tensor,
+    targets: Tensor | int | None = None,
+    *,
+    samples: int = 8,
+    noise: float = 0.15,
+    seed: int = 0,
+) -> Tensor:
+    """Average the saliency maps of noisy copies of the image.
+
+    Source: Smilkov, Thorat, Kim, Viégas and Wattenberg (2017), arXiv:1706.03825.
+
+    Parameters
+    ----------
+    model, X, targets
+        As everywhere here.
+    samples : int
+        Number of noisy copies.
+    noise : float
+        Standard deviation of the noise, as a share of the image's range of values.
+    seed : int
+        Of the noise.
+    """
+    X, targets = _check_input(model, X, targets)
+    generator = torch.Generator().manual_seed(seed)
+    sigma = noise * (X.amax(dim=(1, 2, 3), keepdim=True) - X.amin(dim=(1, 2, 3), keepdim=True))
+    maps = []
+    for _ in range(samples):
+        disturbance = torch.randn(X.shape, generator=generator).to(X.device)
+        maps.append(saliency(model, X + sigma * disturbance, targets))
+    return torch.stack(maps).mean(dim=0)
+
+
+def grad_cam(
+    model: nn.Module, X: Tensor, targets: Tensor | int | None = None, *, layer: str | None = None
+) -> Tensor:
+    """Add up the maps of a late layer, each weighted by its mean gradient; keep what is positive.
+
+    Source: Selvaraju et al. (2017), *ICCV*, equations 1 and 2.
+
+    Parameters
+    ----------
+    model, X, targets
+        As everywhere here.
+    layer : str, optional
+        A layer with maps (B, C, h, w); the last of `stages` by default.
+
+    Raises
+    ------
+    ValueError
+        If the layer returns no maps.
+
+    Examples
+    --------
+    >>> from cnnlab import TinyResNet
+    >>> grad_cam(TinyResNet().eval(), torch.rand(2, 3, 64, 64)).shape
+    torch.Size([2, 64, 64])
+    """
+    X, targets = _check_input(model, X, targets)
+    layer = layer or stages(model, X)[-1]
+    with torch.inference_mode(False), torch.enable_grad():
+        with record_outputs(model, [layer]) as outputs:
+            scores = _scores(model, X.requires_grad_(), targets)
+        if not outputs[layer] or outputs[layer][-1].ndim != 4:
+            known = ", ".join(stages(model, X))
+            raise ValueError(f"{layer} returns no maps, which Grad-CAM needs; try one of {known}")
+        maps = outputs[layer][-1]  # (B, C, h, w)
+        (gradients,) = torch.autograd.grad(scores.sum(), maps)
+    weights = gradients.mean(dim=(2, 3), keepdim=True)  # (B, C, 1, 1)
+    cam = F.relu((weights * maps.detach()).sum(dim=1, keepdim=True))  # (B, 1, h, w)
+    return F.interpolate(cam, X.shape[-2:], mode="bilinear", align_corners=False)[:, 0].cpu()
+
+
+def _check_input(
+    model: nn.Module, X: Tensor, targets: Tensor | int | None
+) -> tuple[Tensor, Tensor]:
+    """Return copies of images and targets where the model is; by default its predictions."""
+    if X.ndim != 4 or not X.is_floating_point():
+        raise ValueError(
+            f"images must be preprocessed floats (B, 3, H, W), got {X.dtype} {tuple(X.shape)}"
+        )
+    if model.training:
+        raise ValueError("the model is in training mode, where its scores vary: call model.eval()")
+    with torch.inference_mode(False), torch.no_grad():  # copies, from which gradients can start
+        X = X.detach().clone().to(model_device(model))
+        classes = model(X).argmax(dim=1) if targets is None else torch.as_tensor(targets).clone()
+        return X, classes.to(X.device).expand(len(X))
+
+
+def _scores(model: nn.Module, X: Tensor, targets: Tensor) -> Tensor:
+    return model(X).gather(1, targets[:, None])[:, 0]  # (B,)
+
+
+# ------------------------------------------------------------- does the map depend on learning?
 
 
 def shuffle_weights(model: nn.Module, share: float, seed: int = 0) -> nn.Module:
@@ -331,8 +313,8 @@ def shuffle_weights(model: nn.Module, share: float, seed: int = 0) -> nn.Module:
 def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
     """Return Spearman's rank correlation of each pair of maps (B, H, W), as (B,).
 
-    1 if both put the pixels into the same order, about 0 if the orders have nothing in common.
-    A map that is the same everywhere orders nothing, which counts as 0.
+    1 if both order the pixels in the same way, about 0 if the orders have nothing in common.
+    A map that is the same everywhere has no order, which counts as 0.
 
     Examples
     --------
@@ -347,69 +329,75 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
     return torch.tensor(correlations)
 
 
-def sanity_check(
-    methods: Mapping[str, Method], model: nn.Module, X: Tensor, shares: Sequence[float]
-) -> dict[str, list[float]]:
-    """Compare the maps of a model with the maps of the same model after shuffling its weights.
+@styled()
+def plot_correlations(
+    table: Mapping[str, Sequence[float]], steps: Sequence[str], ax: Axes | None = None
+) -> Axes:
+    """Draw the correlation of each map with itself while layer after layer loses its weights.
 
     Parameters
     ----------
-    methods : mapping
-        Name -> function of (model, X, targets) that returns maps, such as ``grad_cam``.
-    model : nn.Module
-        In eval mode.
-    X : Tensor
-        Preprocessed pictures, shape (B, 3, H, W).
-    shares : sequence of float
-        Of the layers, counted from the last one; see `shuffle_weights`.
+    table : mapping
+        Method -> rank correlation with the original map at each step.
+    steps : sequence of str
+        What was shuffled, from left to right.
+    ax : Axes, optional
+        Where to draw.
+    """
+    ax = ax or plt.subplots(figsize=(9, 3.8))[1]
+    for (name, values), color, marker in zip(table.items(), COLORS, "os^Dv*P", strict=False):
+        ax.plot(steps, values, marker + "-", color=color, ms=8, label=name)
+    ax.axhline(0, color="gray", lw=1)
+    ax.set(xlabel="layers whose weights were shuffled", ylabel="rank correlation")
+    ax.set_ylim(top=1.05)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax
+
+
+# ----------------------------------------------------------------------------- maps over images
+
+
+def overlay(images: Tensor, maps: Tensor) -> Tensor:
+    """Lay maps over images: dark where a map is low, bright where it is high.
+
+    Parameters
+    ----------
+    images : Tensor
+        uint8, shape (B, 3, H, W).
+    maps : Tensor
+        Shape (B, H, W); each is scaled to its own range.
 
     Returns
     -------
-    dict
-        Name -> mean rank correlation for each share.
+    Tensor
+        Floats in [0, 1], shape (B, 3, H, W).
 
     Examples
     --------
-    >>> from cnnlab.lessons.explanations import edges
-    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).eval()
-    >>> sanity_check({"edges": edges}, model, torch.rand(2, 3, 4, 4), [0, 1])
-    {'edges': [1.0, 1.0]}
+    >>> overlay(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.rand(2, 8, 8)).shape
+    torch.Size([2, 3, 8, 8])
     """
-    with torch.no_grad():
-        targets = model(X.to(next(model.parameters()).device)).argmax(dim=1)
-    original = {name: method(model, X, targets) for name, method in methods.items()}
-    table: dict[str, list[float]] = {name: [] for name in methods}
-    for share in shares:
-        shuffled = shuffle_weights(model, share)
-        for name, method in methods.items():
-            alike = rank_correlation(original[name], method(shuffled, X, targets))
-            table[name].append(alike.mean().item())
-    return table
+    gray = images.float().mean(dim=1, keepdim=True) / 255
+    return 0.35 * gray + 0.65 * colorize(maps, "inferno")
 
 
-def pointing_game(maps: Tensor, masks: Tensor, tolerance: int = 0) -> Tensor:
-    """Return whether the highest point of each map lies on the object, as bool (B,).
-
-    Source: Zhang, Bargal, Lin, Brandt, Shen and Sclaroff (2018), *IJCV* 126.
+def plot_explanations(
+    images: Tensor, maps: Mapping[str, Tensor], names: Sequence[str], title: str = ""
+) -> Axes:
+    """Draw images and their maps: one row per image, one column per method.
 
     Parameters
     ----------
-    maps : Tensor
-        Shape (B, H, W).
-    masks : Tensor
-        Bool (B, H, W), true on the object.
-    tolerance : int
-        A miss by so many pixels still counts.
-
-    Examples
-    --------
-    >>> mask = torch.zeros(1, 5, 5, dtype=torch.bool)
-    >>> mask[0, 2, 2] = True
-    >>> pointing_game(mask.float(), mask).tolist(), pointing_game(1 - mask.float(), mask).tolist()
-    ([True], [False])
+    images : Tensor
+        uint8, shape (B, 3, H, W).
+    maps : mapping
+        Method -> maps (B, H, W).
+    names : sequence of str
+        Below each image.
+    title : str
+        Above the figure.
     """
-    if maps.shape != masks.shape:
-        raise ValueError(f"maps are {tuple(maps.shape)}, but masks are {tuple(masks.shape)}")
-    reach = F.max_pool2d(masks[:, None].float(), 2 * tolerance + 1, 1, tolerance)[:, 0]
-    highest = maps.flatten(1).argmax(dim=1, keepdim=True)
-    return reach.flatten(1).gather(1, highest)[:, 0] > 0
+    columns = [images / 255, *(overlay(images, each) for each in maps.values())]
+    tiles = torch.stack(columns, dim=1).flatten(0, 1)  # (B · columns, 3, H, W)
+    titles = [text for name in names for text in (name, *maps)]
+    return show_images(tiles, titles, columns=len(columns), title=title)

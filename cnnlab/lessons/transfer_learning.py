@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from cnnlab.data.datasets import ImageData
 from cnnlab.data.splits import Split, divide, to_float
 from cnnlab.evaluation import model_device
-from cnnlab.lessons.filters import recording
 from cnnlab.models.backbones import Backbone
+from cnnlab.models.layers import record_outputs
 from cnnlab.plotting import COLORS, styled
 
 __all__ = [
@@ -120,15 +120,12 @@ def stage_features(
     model = backbone.model
 
     def features_of(split: Split) -> dict[str, Split]:
-        means: dict[str, list[Tensor]] = {name: [] for name in layers}
-        for images in split.inputs.split(batch_size):
-            X = to_float(images.to(model_device(model))).expand(-1, 3, -1, -1)
-            X = X if image_size is None else F.interpolate(X, size=(image_size, image_size))
-            with recording(model, layers) as outputs:
+        with record_outputs(model, layers, keep=lambda maps: maps.mean(dim=(2, 3)).cpu()) as means:
+            for images in split.inputs.split(batch_size):
+                X = to_float(images.to(model_device(model))).expand(-1, 3, -1, -1)
+                X = X if image_size is None else F.interpolate(X, size=(image_size, image_size))
                 model(backbone.preprocess(X))
-            for name in layers:
-                means[name].append(outputs[name].mean(dim=(2, 3)).cpu())  # (B, channels)
-        vectors = {name: torch.cat(batches) for name, batches in means.items()}
+        vectors = {name: torch.cat(batches) for name, batches in means.items()}  # (N, channels)
         return {n: dataclasses.replace(split, inputs=v, masks=None) for n, v in vectors.items()}
 
     train, val, test = (features_of(split) for split in data.splits().values())

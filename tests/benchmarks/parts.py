@@ -1,10 +1,14 @@
-"""Three parts for both sides: what to learn from, what to choose by, and what to test on once."""
+"""What several benchmarks need: images in three parts, and features computed in the plain way."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from sklearn.model_selection import train_test_split
+from torch import Tensor, nn
+
+from cnnlab.models.backbones import find_head
 
 SHARE = 0.25  # of the pictures to learn from, for choosing the epoch
 
@@ -22,3 +26,14 @@ def with_validation(folder: Path, target: Path, seed: int, *, test: bool = True)
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(path.resolve())
     return target
+
+
+@torch.inference_mode()
+def head_inputs(model: nn.Module, X: Tensor) -> Tensor:
+    """Return what the head of the model receives for a batch, shape (B, D)."""
+    received = []
+    _, head = find_head(model)
+    hook = head.register_forward_pre_hook(lambda head, inputs: received.append(inputs[0]))
+    model.eval()(X)
+    hook.remove()
+    return received[0].flatten(1)

@@ -8,11 +8,11 @@ import pytest
 import timing
 import torch
 import torchvision
+from parts import head_inputs
 from torch.nn import functional as F
 
 import cnnlab
 from cnnlab.data import datasets
-from cnnlab.lessons import filters
 from cnnlab.models.backbones import Backbone, Normalize
 from cnnlab.runtime import fast_dtype
 
@@ -30,7 +30,7 @@ def test_features_reach_sixty_per_cent_of_the_matmul_rate(report):
     single = datasets.Split(one, torch.tensor([0]))
     data = cnnlab.ImageData(datasets.Split(pixels, labels), single, single, ["a", "b"], "noise")
     ours = cnnlab.extract_features(backbone, data).train.inputs[:8]
-    plain = filters.features_of(model, Normalize()(pixels[:8]))
+    plain = head_inputs(model, Normalize()(pixels[:8]))
     assert F.cosine_similarity(ours, plain).min() > 0.999
 
     left, right = torch.randn(2, SIDE, SIDE).to(DTYPE)

@@ -11,12 +11,12 @@ import timing
 import torch
 import torchvision
 import tutorial
-from parts import with_validation
+from parts import head_inputs, with_validation
 from torch.nn import functional as F
 
 import cnnlab
 from cnnlab.data import datasets
-from cnnlab.lessons import filters, transfer_learning
+from cnnlab.lessons import transfer_learning
 from cnnlab.models.backbones import Backbone, Normalize
 
 pytestmark = pytest.mark.benchmark
@@ -80,5 +80,5 @@ def both_reach_the_same_features(backbone: Backbone, folder: Path, size: int) ->
     X = data.val.inputs[:8]
     few = cnnlab.ImageData(*[datasets.Split(X, data.val.labels[:8])] * 3, data.classes, "eight")
     ours = cnnlab.extract_features(backbone, few).train.inputs
-    theirs = filters.features_of(backbone.model, backbone.preprocess(X))
+    theirs = head_inputs(backbone.model, backbone.preprocess(X))
     assert F.cosine_similarity(ours, theirs).min() > 0.999
