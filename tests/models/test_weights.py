@@ -55,7 +55,7 @@ def test_the_card_reports_what_was_promised_on_photographs():
     accuracy = means(sections()[0])
     assert accuracy["frozen"] >= 80 and accuracy["fine-tuned"] >= 83
     assert accuracy["fine-tuned"] >= accuracy["from scratch"] + 10
-    assert "(153 test pictures, 5 seeds)" in sections()[0]
+    assert "(153 test images, 5 seeds)" in sections()[0]
 
 
 def test_the_order_is_the_same_on_drawings():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,8 +23,15 @@ def evaluation(correct: int, count: int = 100) -> Evaluation:
 
 def test_the_table_gives_mean_spread_and_wilsons_interval():
     text = model_card.table("Coins", {"frozen": [evaluation(80), evaluation(84)]})
-    assert "(100 test pictures, 2 seeds)" in text
+    assert "(100 test images, 2 seeds)" in text
     assert "| frozen | 82.0% | 2.8% | 73.3% to 88.3% |" in text
+
+
+def test_the_published_card_is_what_would_be_written():
+    template = Path(model_card.__file__).with_name("card.md").read_text(encoding="utf-8")
+    pattern = re.sub(r"\\\{.*?\\\}", "(.+)", re.escape(template))
+    published = downloads.packaged("weights", "tiny_resnet.md").read_text(encoding="utf-8")
+    assert re.fullmatch(pattern, published, re.S)
 
 
 def test_a_card_is_written_from_measurements(tmp_path, monkeypatch):
@@ -44,6 +53,6 @@ def test_a_card_is_written_from_measurements(tmp_path, monkeypatch):
     path = tmp_path / "tiny_resnet.safetensors"
     text = model_card.write_card(path, tmp_path, range(2), ["drawn"])
     assert path.with_suffix(".md").read_text(encoding="utf-8") == text
-    for words in ("on the 6 pictures", "| from scratch |", "| fine-tuned |", "--epochs 22"):
+    for words in ("on the 6 images", "| from scratch |", "| fine-tuned |", "--epochs 22"):
         assert words in text
     assert Image.open(tmp_path / "tiny_resnet_filters.png").width > 400

@@ -18,8 +18,8 @@ from PIL import Image
 from cnnlab.data.images import read_pictures
 from cnnlab.models.backbones import read_weights
 
-MODULE = "cnnlab.pretraining.train"
-OPTIONS = ["--epochs", "3", "--batch-size", "16", "--size", "32", "--lr", "0.01", "--exact"]
+MODULE = "cnnlab.pretraining"
+OPTIONS = ["--epochs", "3", "--batch-size", "16", "--size", "32", "--lr", "0.01", "--fast", "0"]
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,8 @@ def test_it_learns_and_writes_weights_with_their_card(straight, source):
     assert history[-1]["loss"] < history[0]["loss"] and len(history) == 3
     _, card = read_weights(straight / "tiny_resnet.safetensors")
     assert json.loads(card["categories"]) == ["red thing", "blue thing"]
-    assert float(card["val_top1"]) == pytest.approx(history[-1]["top1"], abs=1e-4)
-    assert "teaching and research" in (straight / "tiny_resnet.md").read_text()
+    assert 0.5 <= history[-1]["top1"] <= history[-1]["top5"] == 1  # two classes
+    assert "teaching and research" in card["license"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo with torchrun is not for Windows")
