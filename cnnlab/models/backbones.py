@@ -190,7 +190,8 @@ def _load_lite() -> Backbone:
     with torch.device("meta"):  # without numbers of its own
         model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     names = model.state_dict()  # the file names its tensors otherwise, in the same order
-    model.load_state_dict(dict(zip(names, tensors, strict=True)), assign=True)
+    contiguous = [tensor.contiguous() for tensor in tensors]  # the file has TensorFlow's order
+    model.load_state_dict(dict(zip(names, contiguous, strict=True)), assign=True)
     return Backbone(
         model=model.eval(),
         preprocess=Normalize(LITE_MEAN, LITE_STD),

@@ -6,6 +6,7 @@ the same numbers, and two processes see the same batches as one.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -27,8 +28,7 @@ from cnnlab.data.images import read_pictures
 from cnnlab.evaluation import model_device
 from cnnlab.models.backbones import Normalize, save_weights
 from cnnlab.models.small import TinyResNet
-from cnnlab.runtime import fast_dtype, set_seed
-from cnnlab.training import save_checkpoint
+from cnnlab.runtime import fast_dtype, set_seed, write_atomically
 
 __all__ = ["Settings", "pretrain", "top_accuracy"]
 
@@ -98,7 +98,7 @@ def pretrain(data: str | Path, output: str | Path, settings: Settings) -> list[d
         run.history.append({"loss": loss, **scores, "seconds": time.perf_counter() - start})
         if run.rank == 0:
             tqdm.write(f"epoch {epoch + 1}: " + json.dumps(run.history[-1]))
-            save_checkpoint(checkpoint, run.state())
+            write_atomically(checkpoint, run.state())
     if run.rank == 0:
         run.export(folder / "tiny_resnet.safetensors", train.classes, Path(data).name)
     return run.history
@@ -131,14 +131,17 @@ class Run:
         ]
         self.optimizer = torch.optim.SGD(groups, lr=settings.lr, momentum=0.9, nesterov=True)
 
-    def state(self) -> dict[str, Any]:
-        """Return all that is needed to go on."""
-        return {
+    def state(self) -> bytes:
+        """Return all that is needed to go on, as a file's content."""
+        state = {
             "settings": asdict(self.settings),
             "model": self.bare_model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "history": self.history,
         }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        return buffer.getvalue()
 
     def load(self, path: Path) -> None:
         """Take up the state of an earlier run with the same settings."""
