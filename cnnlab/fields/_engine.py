@@ -84,17 +84,32 @@ def receptive_field(
     except FieldError:
         raise
     except Exception as error:
-        place = last_place(traceback.extract_tb(error.__traceback__))
-        what = f"{type(model).__name__} with an input of size {tuple(input_size)}"
-        raise FieldError(f"the fields of {what} are unknown: {error}{place}") from error
+        what = f"{type(model).__name__}{last_place(traceback.extract_tb(error.__traceback__))}"
+        raise FieldError(f"the fields of {what} are unknown: {error}") from error
     return ReceptiveFields(recorder.fields, input_size)
 
 
-class Recorder(TorchFunctionMode):
-    """Replaces every operation on a tensor that depends on the image by one on boxes.
+class StandIn(Tensor):
+    """A tensor that depends on the image: boxes in place of numbers.
 
-    Such a tensor has a shape and no numbers of its own: only one is stored, and expanded.
+    Its one number, NaN, is expanded. Compiled code computes with it, unseen, and so betrays itself.
     """
+
+    boxes: Boxes
+    plain: Tensor  # answers questions about shape and type
+    is_view: bool  # shares its memory with another tensor
+
+    @classmethod
+    def carrying(cls, boxes: Boxes, is_view: bool = False) -> StandIn:
+        """Return a tensor of the boxes' shape."""
+        plain = torch.tensor(torch.nan).expand(boxes.shape)
+        tensor = plain.as_subclass(cls)
+        tensor.boxes, tensor.plain, tensor.is_view = boxes, plain, is_view
+        return tensor
+
+
+class Recorder(TorchFunctionMode):
+    """Replaces every operation on tensors that depend on the image by one on boxes."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -102,26 +117,16 @@ class Recorder(TorchFunctionMode):
         self._names = {module: name for name, module in model.named_modules()}
         self._owner = ""  # the innermost running module with parts of its own, with a dot behind
         self._layer: nn.Module | None = None  # the running module without such parts
-        self._seen: dict[int, tuple[Tensor, Boxes]] = {}  # by id; the tensor is kept alive
-        self._views: set[int] = set()  # ids of tensors that share their memory with another one
 
     def run(self, model: nn.Module, boxes: Boxes) -> None:
         """Run a network; every call of a module in it goes through `call`."""
-        image, plain, call = self.tensor_of(boxes), nn.Module.__call__, self.call
+        image, plain, call = StandIn.carrying(boxes), nn.Module.__call__, self.call
         try:
             nn.Module.__call__ = lambda *args, **kwargs: call(*args, **kwargs)  # type: ignore
             with self:
-                model.forward(image)
+                refuse_nan(model.forward(image))
         finally:
             nn.Module.__call__ = plain  # type: ignore
-
-    def tensor_of(self, boxes: Boxes, is_view: bool = False) -> Tensor:
-        """Return a tensor that stands for boxes in the network's code."""
-        tensor = torch.zeros(()).expand(boxes.shape)
-        self._seen[id(tensor)] = tensor, boxes
-        if is_view:
-            self._views.add(id(tensor))
-        return tensor
 
     def call(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Run a module in place of ``nn.Module.__call__``, and note what its output sees."""
@@ -131,18 +136,21 @@ class Recorder(TorchFunctionMode):
         self._owner, self._layer = f"{name}.", module if is_layer(module) else None
         result = module.forward(*args, **kwargs)
         self._owner, self._layer = owner, None
+        refuse_nan(result)
         self._note(self._free(name), type(module).__name__, result)
         return result
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        name, kwargs = func.__name__, kwargs or {}
-        if not self._boxes_in((args, kwargs)) or name in CONSTANTS:
+        name, kwargs = getattr(func, "__name__", type(func).__name__), kwargs or {}
+        refuse_nan((args, kwargs))
+        if not boxes_in((args, kwargs)):
             return func(*args, **kwargs)
-        if name in QUESTIONS:
-            answer = func(*args, **kwargs)
-            if not isinstance(answer, Tensor):
+        if name in QUESTIONS | CONSTANTS:
+            plain_args, plain_kwargs = without_stand_ins((args, kwargs), "plain")
+            answer = func(*plain_args, **plain_kwargs)
+            if name in CONSTANTS or not isinstance(answer, Tensor):
                 return answer
         layer, kind = self._owner + name.strip("_"), name
         if self._layer is not None:
@@ -163,28 +171,27 @@ class Recorder(TorchFunctionMode):
     def _apply(self, func: Callable[..., Any], layer: str, args: Any, kwargs: Any) -> Any:
         """Do an operation on boxes; name the layer in the reason if it makes the field global."""
         name, key = func.__name__, func.__name__.strip("_")
-        plain = map_aggregate((args, kwargs), self._boxes_or_itself)
-        result = _rules.apply(func, key, *plain)
+        result = _rules.apply(func, key, *without_stand_ins((args, kwargs), "boxes"))
         if name.startswith("__i") or (name.endswith("_") and not name.startswith("__")):
             target = args[0]
-            if id(target) in self._views and result is not plain[0][0]:
+            if target.is_view and result is not target.boxes:
                 raise KeyError(f"{name} on a view of another tensor")
-            self._seen[id(target)] = target, result
+            target.boxes = result
             return target
-        was_global = any(boxes.reason for boxes in self._boxes_in((args, kwargs)))
+        was_global = any(boxes.reason for boxes in boxes_in((args, kwargs)))
 
         def stand_in(value: Any) -> Any:
             if not isinstance(value, Boxes):
                 return value
             if value.reason and not was_global:
                 value = replace(value, reason=f"{layer}: {value.reason}")
-            return self.tensor_of(value, key in _rules.MOVEMENTS)
+            return StandIn.carrying(value, key in _rules.MOVEMENTS)
 
         return map_aggregate(result, stand_in)
 
     def _note(self, name: str, operation: str, result: Any) -> None:
         """Add the field of a layer; the first one of several outputs."""
-        for boxes in self._boxes_in(result)[:1]:
+        for boxes in boxes_in(result)[:1]:
             self.fields[name] = Field(name, operation, boxes)
 
     def _free(self, name: str) -> str:
@@ -192,13 +199,23 @@ class Recorder(TorchFunctionMode):
         names = itertools.chain([name], (f"{name}:{count}" for count in itertools.count(2)))
         return next(free for free in names if free not in self.fields)
 
-    def _boxes_in(self, value: Any) -> list[Boxes]:
-        """Return all boxes in nested arguments or results."""
-        parts = map(self._boxes_or_itself, _rules.leaves(value))
-        return [part for part in parts if isinstance(part, Boxes)]
 
-    def _boxes_or_itself(self, value: Any) -> Any:
-        return self._seen[id(value)][1] if id(value) in self._seen else value
+def without_stand_ins(value: Any, part: str) -> Any:
+    """Return nested arguments with the boxes or the plain tensors of all stand-ins."""
+    return map_aggregate(value, lambda v: getattr(v, part) if isinstance(v, StandIn) else v)
+
+
+def boxes_in(value: Any) -> list[Boxes]:
+    """Return all boxes in nested arguments or results."""
+    return [part.boxes for part in _rules.leaves(value) if isinstance(part, StandIn)]
+
+
+def refuse_nan(value: Any) -> None:
+    """Raise an error if code without rules has computed a tensor from a stand-in."""
+    for part in _rules.leaves(value):
+        is_plain = isinstance(part, Tensor) and not isinstance(part, StandIn | nn.Parameter)
+        if is_plain and not part.is_meta and bool(part.isnan().any()):
+            raise ValueError("there is no rule for compiled code, which no operation is seen of")
 
 
 def is_layer(module: nn.Module) -> bool:

@@ -80,8 +80,7 @@ def effective_receptive_field(
     ((33, 33), True)
     """
     if images is None:
-        generator = torch.Generator().manual_seed(seed)
-        images = torch.randn(16, *input_size, generator=generator)
+        images = torch.randn(16, *input_size, generator=torch.Generator().manual_seed(seed))
     device = next((p.device for p in model.parameters()), images.device)
     strength = torch.zeros(images.shape[2:], dtype=torch.float64)
     with torch.enable_grad():

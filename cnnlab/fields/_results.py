@@ -179,8 +179,7 @@ class Field:
         return None if rows is None or columns is None else (function(rows), function(columns))
 
     def __repr__(self) -> str:
-        numbers = f"size {times(self.size)}, stride {times(self.stride)}"
-        return f"Field({self.name}: {'global, ' + self.reason if self.is_global else numbers})"
+        return f"Field({self.name}: {self.reason or times(self.size)})"
 
 
 class ReceptiveFields(Mapping[str, Field]):

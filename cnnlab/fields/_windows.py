@@ -83,8 +83,7 @@ def lp_pool2d(
 
 def adaptive_pool2d(x: Boxes, output_size: Any, return_indices: bool = False) -> Any:
     """Pooling to a given size; to 1×1 it is global pooling."""
-    wanted = zip(pair(output_size), x.shape[-2:], strict=True)
-    sizes = [length if outputs is None else outputs for outputs, length in wanted]
+    sizes = [n or length for n, length in zip(pair(output_size), x.shape[-2:], strict=True)]
     x = on_map(x, adaptive, sizes)
     if sizes == [1, 1]:
         x = Boxes(x.sides, x.sites, [None, None], x.reason or "global pooling")

@@ -607,6 +607,30 @@ def test_the_line_that_is_named_is_the_student_s_and_not_torch_s():
     assert "torch/nn" not in str(error.value)
 
 
+@torch.jit.script
+def compiled(x):
+    return x.relu() + x.mean()
+
+
+@pytest.mark.parametrize(
+    "hidden", [compiled, torch.jit.script(nn.Sequential(nn.Conv2d(1, 1, 3)))], ids=["code", "layer"]
+)
+def test_compiled_code_is_refused_and_not_taken_for_a_constant(hidden):
+    model = nn.Sequential(nn.Conv2d(1, 1, 3), Calls(hidden))
+    with pytest.raises(FieldError, match="there is no rule for"):
+        receptive_field(model, (1, 8, 8))
+
+
+def test_an_autograd_function_is_followed_into_its_code():
+    class Shifted(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x[..., 1:] + x[..., :-1]
+
+    fields = receptive_field(Calls(Shifted.apply), (1, 8, 8))
+    assert fields["add"].size == (1, 2)
+
+
 def test_an_unknown_layer_is_named():
     with pytest.raises(FieldError, match=r"layer '0' \(FractionalMaxPool2d\).*fractional_max"):
         receptive_field(nn.Sequential(nn.FractionalMaxPool2d(2, 3)), (1, 8, 8))
