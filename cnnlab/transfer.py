@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torchvision.ops import StochasticDepth
 
 from cnnlab.data.splits import ImageData, Split
 from cnnlab.evaluation import model_device
-from cnnlab.models.backbones import Backbone, Normalize, find_head
-from cnnlab.models.layers import find_modules, record_outputs
+from cnnlab.models.backbones import Backbone, find_head
+from cnnlab.models.layers import find_modules
 from cnnlab.training import place_model
 
 
@@ -93,42 +93,6 @@ def freeze(
     for layer in model.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm) and not norms:
             layer.requires_grad_(False)
-    return model
-
-
-def reinitialize(
-    model: nn.Module, names: Sequence[str] | None = None, *, seed: int = 0
-) -> nn.Module:
-    """Throw away what some modules have learned: new random weights, in place.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The network.
-    names : sequence of str, optional
-        Modules that start again, such as ``["layer4", "fc"]``; by default all of them.
-    seed : int
-        Of the new weights; the global random numbers stay as they are.
-
-    Raises
-    ------
-    ValueError
-        If a name belongs to no module.
-
-    Examples
-    --------
-    >>> layer = nn.BatchNorm2d(2)
-    >>> layer.running_mean += 1
-    >>> reinitialize(layer).running_mean
-    tensor([0., 0.])
-    """
-    chosen, device = find_modules(model, [""] if names is None else names), model_device(model)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        for layer in (layer for module in chosen for layer in module.modules()):
-            reset = getattr(layer, "reset_parameters", None)
-            if reset:
-                reset()  # every layer with weights has it: torch's own initialization
     return model
 
 
@@ -224,14 +188,7 @@ class Audit:
         return "\n".join([numbers, *(f"! {finding}" for finding in self.findings)])
 
 
-def freeze_audit(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer | None = None,
-    *,
-    batch: Tensor | None = None,
-    preprocess: nn.Module | None = None,
-    cam_layer: str | None = None,
-) -> Audit:
+def freeze_audit(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Audit:
     """Compare what should learn with what will, in the mode that the model is in now.
 
     Parameters
@@ -240,17 +197,6 @@ def freeze_audit(
         As ``training_mode`` leaves it, if it is about to be trained. It is not changed.
     optimizer : torch.optim.Optimizer, optional
         Is everything that may learn in it, and nothing else?
-    batch : Tensor, optional
-        What the model will receive, shape (B, 3, H, W): has it been preprocessed, once?
-    preprocess : nn.Module, optional
-        What the batch should have gone through; ImageNet's normalization if None.
-    cam_layer : str, optional
-        The layer whose maps Grad-CAM is to weigh: does a gradient of this batch reach them?
-
-    Raises
-    ------
-    ValueError
-        If ``cam_layer`` is no module of the model, or comes without a batch.
 
     Examples
     --------
@@ -266,13 +212,8 @@ def freeze_audit(
     parameters = list(model.parameters())
     groups = optimizer.param_groups if optimizer else []
     held = {id(p) for group in groups for p in group["params"]}
-    slips = [*_mode_slips(model)]
-    if optimizer:
-        slips = [*_optimizer_slips(model, held), *slips]
-    if batch is not None:
-        slips += _batch_slips(batch, preprocess or Normalize())
-    if cam_layer is not None:
-        slips += _gradient_slips(model, batch, cam_layer)
+    slips = list(_optimizer_slips(model, held)) if optimizer else []
+    slips += _mode_slips(model)
     return Audit(
         trainable=sum(p.numel() for p in parameters if p.requires_grad),
         frozen=sum(p.numel() for p in parameters if not p.requires_grad),
@@ -338,34 +279,3 @@ def _is_frozen(model: nn.Module, name: str) -> bool:
     if not weights and name:
         return _is_frozen(model, name.rpartition(".")[0])
     return not any(weight.requires_grad for weight in weights)
-
-
-def _batch_slips(batch: Tensor, preprocess: nn.Module) -> Slips:
-    low = float(preprocess(torch.zeros(1, 3, 1, 1)).min())  # of a black image
-    high = float(preprocess(torch.ones(1, 3, 1, 1)).max())  # of a white one
-    smallest, largest = batch.min().item(), batch.max().item()
-    slack = 0.05 * (high - low)
-    guess = ""
-    if largest > 10 or not batch.is_floating_point():  # no normalized image reaches 10
-        guess = "raw pixels 0…255"
-    elif smallest < low - slack or largest > high + slack:
-        guess = "preprocessed twice"
-    elif low < 0 <= smallest and largest <= 1:
-        guess = "pixels 0…1, never normalized"
-    yield (
-        ["input"] if guess else [],
-        f"from {smallest:.1f} to {largest:.1f} instead of {low:.1f} to {high:.1f} "
-        f"({guess}) → send images through backbone.preprocess, once",
-    )
-
-
-def _gradient_slips(model: nn.Module, batch: Tensor | None, layer: str) -> Slips:
-    if batch is None:
-        raise ValueError("cam_layer needs a batch: the gradient is that of a forward pass")
-    copied = copy.deepcopy(model)  # nothing of the model moves
-    with record_outputs(copied, [layer]) as outputs, torch.enable_grad():
-        copied(batch[:1])
-    yield (
-        [] if any(maps.requires_grad for maps in outputs[layer]) else [layer],
-        "no gradient reaches its maps, so Grad-CAM cannot weigh them → batch.requires_grad_()",
-    )

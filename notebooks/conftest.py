@@ -5,7 +5,7 @@ import os
 import executed
 import pytest
 
-LONGEST_FIRST = ("05", "09", "03", "08", "02", "01", "04", "06", "00", "07")  # so that none is left over
+LONGEST_FIRST = ("05", "09", "03", "08", "02", "01", "04", "06", "00", "07")  # none is left over
 
 workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if workers > 1:  # kernels inherit it

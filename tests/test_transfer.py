@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from torch import nn
@@ -17,7 +15,6 @@ from cnnlab import (
     replace_head,
     training_mode,
 )
-from cnnlab.transfer import reinitialize
 
 
 @pytest.fixture(scope="module")
@@ -86,26 +83,6 @@ def test_batchnorm_can_be_kept_out_of_what_learns():
     learning = [n for n, p in model.named_parameters() if p.requires_grad]
     assert "layer4.0.conv1.weight" in learning and not [n for n in learning if ".bn" in n]
     assert not [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
-
-
-def test_reinitializing_forgets_the_named_modules_and_only_them(backbone):
-    model = copy.deepcopy(backbone.model)
-    state = torch.get_rng_state()
-    reinitialize(model, ["layer4", "fc"], seed=1)
-    assert torch.equal(torch.get_rng_state(), state)
-    old, new = backbone.model.state_dict(), model.state_dict()
-    changed = {n.split(".")[0] for n in old if not torch.equal(old[n], new[n])}
-    assert changed == {"layer4", "fc"}
-    assert all((new[n] == 0).all() for n in new if n.startswith("layer4") and "running_mean" in n)
-
-
-def test_the_same_seed_forgets_to_the_same_random_weights(backbone):
-    first, second, other = (
-        reinitialize(copy.deepcopy(backbone.model), seed=seed).conv1.weight for seed in (0, 0, 1)
-    )
-    assert torch.equal(first, second) and not torch.equal(first, other)
-    with pytest.raises(ValueError, match="no module is called layer9"):
-        reinitialize(TinyResNet(2), ["layer9"])
 
 
 def test_a_head_needs_an_output():

@@ -2,7 +2,8 @@
 
 `linear_probe` fits a last layer to features, `stage_features` computes the features of every
 stage. `draw_few` draws a small training set; accuracies over several draws become a
-`LearningCurve` with intervals, and `plot_learning_curves` compares some of them.
+`LearningCurve` with intervals, and `plot_learning_curves` compares some of them. `reinitialize`
+makes a network forget what it has learned.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ __all__ = [
     "draw_few",
     "linear_probe",
     "plot_learning_curves",
+    "reinitialize",
     "stage_features",
 ]
 
@@ -261,3 +263,25 @@ def plot_learning_curves(
         ax.yaxis.set_major_formatter("{x:.0%}")
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, handlelength=1.2)
     return ax
+
+
+def reinitialize(model: nn.Module, *, seed: int = 0) -> nn.Module:
+    """Throw away what a network has learned: new random weights, in place.
+
+    The seed is that of the new weights; the global random numbers stay as they are.
+
+    Examples
+    --------
+    >>> layer = nn.BatchNorm2d(2)
+    >>> layer.running_mean += 1
+    >>> reinitialize(layer).running_mean
+    tensor([0., 0.])
+    """
+    device = model_device(model)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for layer in model.modules():
+            reset = getattr(layer, "reset_parameters", None)  # every layer with weights has it
+            if reset:
+                reset()
+    return model

@@ -21,6 +21,7 @@ from cnnlab.lessons.transfer_learning import (
     draw_few,
     linear_probe,
     plot_learning_curves,
+    reinitialize,
     stage_features,
 )
 from cnnlab.models.backbones import Backbone, find_head
@@ -266,3 +267,16 @@ def test_the_figure_shows_every_curve_its_sizes_and_the_baseline():
     assert labels == {"a", "b", "majority class"}
     assert len(axes.collections) == 2, "intervals for each curve"
     plt.close(axes.figure)
+
+
+def test_reinitializing_forgets_everything_and_leaves_the_global_random_numbers():
+    trained = cnnlab.load_backbone("tiny_resnet").model
+    state = torch.get_rng_state()
+    first, second, other = (reinitialize(copy.deepcopy(trained), seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all((b == 0).all() for n, b in first.named_buffers() if "running_mean" in n)
+    for name, old in trained.named_parameters():
+        new = first.get_parameter(name)
+        assert not torch.equal(old, new)
+        assert torch.equal(new, second.get_parameter(name))
+    assert not torch.equal(first.conv1.weight, other.conv1.weight)
