@@ -25,9 +25,9 @@ from cnnlab.evaluation import Evaluation
 if TYPE_CHECKING:
     from cnnlab.training import History
 
-# Okabe and Ito's palette (2008), which color-blind people can tell apart. Numbers 4 and 5 are light
-# (2.3 : 1 on white): for areas, and never the only sign of something.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+# Five colors of Okabe and Ito (2008), and two of Tol (2021) in place of their lightest: color-blind
+# people can tell them apart, and all stand out from white (WCAG's contrast of 3 or more).
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#882255", "#332288", "#000000")
 
 
 @contextmanager

@@ -289,7 +289,7 @@ def plot_scores(
         ax = ax or plt.subplots(figsize=(9, 0.9 + 0.5 * len(scores)))[1]
         for row, values in enumerate(scores.values()):
             mean = sum(values) / len(values)
-            ax.plot([min(values), max(values)], [row, row], color=COLORS[4], lw=8, alpha=0.5)
+            ax.plot([min(values), max(values)], [row, row], color=COLORS[0], lw=8, alpha=0.3)
             ax.plot(values, [row] * len(values), "o", color=COLORS[0], ms=6)
             ax.text(max(values), row, f"   {mean:.3f}", va="center")
         ax.set_yticks(range(len(scores)), list(scores))
