@@ -1,4 +1,4 @@
-"""What a network costs: layers, shapes, parameters, multiply-adds."""
+"""What a network costs: `summary` lists layers and parameters, `count_macs` multiply-adds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Summary:
     Attributes
     ----------
     table : str
-        One line a layer: type, output shape, parameters.
+        One line per layer: type, output shape, parameters.
     total, trainable : int
         Numbers of parameters, shared ones counted once.
     note : str
@@ -125,7 +125,7 @@ def _own_table(model: nn.Module, input_size: tuple[int, ...]) -> str:
 
 
 def count_macs(model: nn.Module, input_size: tuple[int, ...]) -> int:
-    """Count the multiply-adds of one picture, in convolutions and matrix products.
+    """Count the multiply-adds of one image, in convolutions and matrix products.
 
     Parameters
     ----------

@@ -1,6 +1,9 @@
-"""What a model's answers are worth: loss, accuracy, interval, confusion matrix, fair comparison.
+"""What a model's answers are worth: loss, accuracy, intervals, confusion matrix, comparison.
 
-An answer is a class for each sample, or, in segmentation, a class for each pixel of it.
+`evaluate` asks a model for every sample and returns an `Evaluation`; `mcnemar` compares two of
+them, `bootstrap_interval` gives an interval for any score. An answer is a class for each sample
+or, in segmentation, for each pixel. Below them: the checks of labels and logits (`cross_entropy`
+explains what is wrong), and `eval_mode`.
 """
 
 from __future__ import annotations
@@ -30,9 +33,9 @@ class Evaluation:
     Attributes
     ----------
     loss : float
-        Mean cross-entropy a sample, in nats (or what the criterion gave).
+        Mean cross-entropy per sample, in nats (or what the criterion gave).
     targets, predictions : Tensor
-        Class indices, shape (N,); with an answer a pixel, (N, H, W).
+        Class indices, shape (N,); with a class per pixel, (N, H, W).
     probabilities : Tensor
         Softmax outputs, shape (N, K) or (N, K, H, W).
     classes : list of str
@@ -64,7 +67,7 @@ class Evaluation:
         Raises
         ------
         ValueError
-            With an answer a pixel: neighbors are right or wrong together, so that a million
+            With a class per pixel: neighbors are right or wrong together, so that a million
             pixels are no million samples.
 
         Examples
@@ -80,7 +83,7 @@ class Evaluation:
 
         if self.targets.ndim > 1:
             raise ValueError(
-                "pixels of one picture are no independent samples: score each picture "
+                "pixels of one image are no independent samples: score each image "
                 "(dice_scores) and take bootstrap_interval of the scores"
             )
         test = binomtest(int(self.correct.sum()), len(self.targets))
@@ -122,7 +125,7 @@ def check_batch(logits: Tensor, targets: Tensor) -> None:
         raise ValueError(
             f"the model returned shape {tuple(logits.shape)} for labels of shape "
             f"{tuple(targets.shape)}; logits must be (batch, classes), or (batch, classes, height, "
-            "width) for a label a pixel"
+            "width) for one label per pixel"
         )
     expected = (len(logits), *logits.shape[2:])
     if targets.dtype != torch.int64 or targets.shape != expected:
@@ -179,7 +182,7 @@ def evaluate(
     Parameters
     ----------
     model : nn.Module
-        Maps (B, C, H, W) to logits (B, K), or (B, K, H, W) for an answer a pixel.
+        Maps (B, C, H, W) to logits (B, K), or (B, K, H, W) for a class per pixel.
     loader : iterable of (X, y)
         Batches; y int64 of shape (B,), or (B, H, W). If ``loader.dataset`` has ``classes``, their
         names are kept and their number is compared with the logits.

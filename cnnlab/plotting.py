@@ -1,7 +1,8 @@
 """Figures in one style: colors that everybody can tell apart, text that the back row can read.
 
-Every function takes ``ax=None`` and returns the Axes, so that figures can be combined. Functions
-of other modules draw in the same style with the decorator ``@styled()``.
+`show_images`, `plot_history`, `plot_confusion`, `plot_intervals` and `plot_filters` take
+``ax=None`` and return the Axes, so that figures can be combined. Functions of other modules draw
+in the same style with the decorator ``@styled()``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""What every module stands on: seeds, devices, versions, and two helpers for files and tables."""
+"""What every module stands on.
+
+`set_seed`, `get_device` and `versions` begin each lesson; `fast_dtype` and `in_notebook` ask what
+the machine can do; `format_table` aligns text, `write_atomically` writes files.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Transfer learning: a new head, a frozen body, features computed once, and an audit of it all."""
+"""Transfer learning.
+
+`replace_head` puts a new last layer on a network, `freeze` lets only some of it learn,
+`extract_features` computes once what a frozen network would compute again and again, and
+`freeze_audit` says what will really learn.
+"""
 
 from __future__ import annotations
 
@@ -47,13 +52,8 @@ def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
         new: nn.Module = nn.Linear(head.in_features, num_classes, device=device)
     else:
         new = nn.Conv2d(head.in_channels, num_classes, kernel_size=1, device=device)
-    _set_module(model, name, new)
+    model.set_submodule(name, new)
     return model
-
-
-def _set_module(model: nn.Module, name: str, new: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, new)
 
 
 def freeze(
@@ -141,7 +141,7 @@ def extract_features(
 
     device = torch.device(device or model_device(backbone.model))
     body = copy.deepcopy(backbone.model).eval()
-    _set_module(body, find_head(body)[0], nn.Identity())
+    body.set_submodule(find_head(body)[0], nn.Identity())
     dtype = place_model(body, device, precision)
 
     def features_of(split: Split) -> Split:
