@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from cnnlab import fit, set_seed, train_epoch
-from cnnlab.data.datasets import ImageData, Split
+from cnnlab.data.splits import ImageData, Split
 from cnnlab.training import History, training_mode
 
 matplotlib.use("agg")

@@ -10,10 +10,8 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-
-__all__ = ["Mirrored", "Views", "augment", "cut_views", "draw_views"]
 
 
 class Views(NamedTuple):
@@ -21,10 +19,6 @@ class Views(NamedTuple):
 
     crops: Tensor
     colors: Tensor
-
-    def share(self, part: slice) -> Views:
-        """Return some of the views, such as every second one."""
-        return Views(self.crops[part], self.colors[part])
 
 
 def draw_views(
@@ -44,7 +38,7 @@ def draw_views(
     generator : torch.Generator, optional
         Where the random numbers come from; torch's global generator if None.
     min_area : float
-        Smallest share of the picture that a crop keeps, in (0, 1].
+        Smallest share of the image that a crop keeps, in (0, 1].
     max_stretch : float
         Largest ratio between the sides of a crop.
     color : float
@@ -125,23 +119,3 @@ def cut_views(images: Tensor, views: Views, size: int | None = None) -> Tensor:
     if out.shape[1] == 3:
         out = torch.lerp(out.mean(dim=1, keepdim=True), out, saturation)
     return out.clamp_(0, 1)
-
-
-class Mirrored(nn.Module):
-    """A classifier that also looks at the mirror image, and averages the probabilities.
-
-    Examples
-    --------
-    >>> double = Mirrored(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)))
-    >>> double(torch.rand(5, 3, 2, 2)).exp().sum(dim=1).allclose(torch.ones(5))
-    True
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map pictures (B, C, H, W) to log-probabilities (B, K)."""
-        seen = self.model(x).softmax(dim=1) + self.model(x.flip(-1)).softmax(dim=1)
-        return (seen / 2).log()

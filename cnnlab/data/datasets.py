@@ -1,4 +1,4 @@
-"""The datasets of the lessons, real or embedded, and your own folder of pictures."""
+"""The datasets of the lessons: photographs or drawings, MNIST or scikit-learn's digits."""
 
 from __future__ import annotations
 
@@ -9,20 +9,10 @@ from sklearn.datasets import load_digits
 from torch.nn import functional as F
 from torchvision.datasets import MNIST
 
-from cnnlab.data import downloads, images
-from cnnlab.data.folders import load_image_folder
+from cnnlab.data import downloads
+from cnnlab.data.images import read_images
 from cnnlab.data.insects import CLASSES, draw_insects
-from cnnlab.data.splits import ImageData, Loaders, Split, divide, to_float
-
-__all__ = [
-    "ImageData",
-    "Loaders",
-    "Split",
-    "load_ants_and_bees",
-    "load_image_folder",
-    "load_mnist",
-    "to_float",
-]
+from cnnlab.data.splits import ImageData, Split, divide
 
 DRAWN_TRAIN, DRAWN_TEST = 244, 600  # as many to learn from as photographs; more to test on
 DRAWN_TRAIN_SEED, DRAWN_TEST_SEED = 1, 2
@@ -45,9 +35,9 @@ def load_ants_and_bees(
     image_size
         Side in pixels.
     val_fraction
-        Share of the training pictures kept for validation, the same of each class.
+        Share of the training images kept for validation, the same of each class.
     seed
-        Of that split; the pictures themselves are always the same.
+        Of that split; the images themselves are always the same.
 
     Raises
     ------
@@ -63,16 +53,9 @@ def load_ants_and_bees(
     >>> len(data.train), len(data.val), len(data.test), data.classes
     (195, 49, 600, ['ants', 'bees'])
     """
-    _check_source(source, "photos", "drawn")
-    if source == "photos":
-        folder: Path | None = downloads.fetch("ants_and_bees")
-    elif source == "auto":
-        folder = _fetch_or_say("ants_and_bees", "drawn ants and bees", "the 397 photographs")
-    else:
-        folder = None
-        print(f"Data: {DRAWN_TRAIN + DRAWN_TEST} drawn ants and bees.")
-    if folder is not None:
-        print("Data: 397 photographs of ants and bees. For drawn ones: source='drawn'.")
+    drawn = f"{DRAWN_TRAIN + DRAWN_TEST} drawn ants and bees"
+    sources = {"photos": "397 photographs of ants and bees", "drawn": drawn}
+    if (folder := _choose("ants_and_bees", source, sources)) is not None:
         return _photographs(folder, image_size, val_fraction, seed)
     test = _drawn(DRAWN_TEST, image_size, DRAWN_TEST_SEED)
     train, val = divide(_drawn(DRAWN_TRAIN, image_size, DRAWN_TRAIN_SEED), val_fraction, seed)
@@ -104,46 +87,43 @@ def load_mnist(source: str = "auto", *, limit: int | None = None, seed: int = 0)
     Data: scikit-learn's 1,797 handwritten digits.
     torch.Size([500, 1, 28, 28])
     """
-    _check_source(source, "mnist", "digits")
     digits = "scikit-learn's 1,797 handwritten digits"
-    if source == "mnist":
-        folder: Path | None = downloads.fetch("mnist")
-    elif source == "auto":
-        folder = _fetch_or_say("mnist", digits, "MNIST's 70,000")
-    else:
-        folder = None
-        print(f"Data: {digits}.")
-    if folder is not None:
-        print("Data: MNIST, 70,000 handwritten digits. For scikit-learn's: source='digits'.")
+    sources = {"mnist": "MNIST, 70,000 handwritten digits", "digits": digits}
+    folder = _choose("mnist", source, sources)
     train, val, test = _mnist_splits(folder, seed) if folder else _digits_splits(seed)
     if limit is not None and limit < len(train):
         train = divide(train, limit, seed)[1]
-    classes = [str(digit) for digit in range(10)]
-    return ImageData(train, val, test, classes, "mnist" if folder else "digits")
+    return ImageData(train, val, test, list("0123456789"), "mnist" if folder else "digits")
 
 
-def _check_source(source: str, *known: str) -> None:
-    if source not in ("auto", *known):
-        raise ValueError(f"source must be one of auto, {', '.join(known)}; got {source!r}")
+def _choose(name: str, source: str, sources: dict[str, str]) -> Path | None:
+    """Return the folder of the real data, or None for the stand-in; say in a line which it is.
 
-
-def _fetch_or_say(name: str, instead: str, wanted: str) -> Path | None:
-    """Return a resource's folder if it can be had soon, or say in a line what is used instead."""
-    try:
-        return downloads.fetch(name, hurry=True)
-    except downloads.DownloadError as error:
-        print(
-            f"Data: {instead} ({error.reason}). For {wanted}: `cnnlab fetch {name}`, "
-            "or set CNNLAB_MIRROR."
-        )
-        return None
+    `sources` describes the two: the real data first, then their stand-in.
+    """
+    if source not in ("auto", *sources):
+        raise ValueError(f"source must be one of auto, {', '.join(sources)}; got {source!r}")
+    real, stand_in = sources
+    reason = ""
+    if source != stand_in:
+        try:
+            folder = downloads.fetch(name, hurry=source == "auto")
+            print(f"Data: {sources[real]}. For {sources[stand_in]}: source={stand_in!r}.")
+            return folder
+        except downloads.DownloadError as error:
+            if source == real:
+                raise
+            how = f"`cnnlab fetch {name}`, or set CNNLAB_MIRROR"
+            reason = f" ({error.reason}). For {sources[real]}: {how}"
+    print(f"Data: {sources[stand_in]}{reason}.")
+    return None
 
 
 def _photographs(folder: Path, image_size: int, val_fraction: float, seed: int) -> ImageData:
     """Use the files with a known checksum; the tutorial's `val` becomes the test set."""
     names = list(downloads.checksums("ants_and_bees"))
     paths = [folder.parent / name for name in names]
-    pixels, kept, unreadable = images.read_images(paths, image_size)
+    pixels, kept, unreadable = read_images(paths, image_size)
     labels = torch.tensor([CLASSES.index(path.parent.name) for path in paths])
     split = Split(pixels, labels[kept], [names[i] for i in kept])
     of_test = torch.tensor(["/val/" in name for name in split.names])
@@ -155,18 +135,13 @@ def _photographs(folder: Path, image_size: int, val_fraction: float, seed: int) 
 
 
 def _drawn(count: int, image_size: int, seed: int) -> Split:
-    insects = draw_insects(count, size=image_size, seed=seed)
-    return Split(
-        torch.from_numpy(insects.images),
-        torch.from_numpy(insects.labels),
-        [f"drawn {seed}/{i}" for i in range(count)],
-        torch.from_numpy(insects.masks),
-    )
+    images, labels, masks = map(torch.from_numpy, draw_insects(count, image_size, seed))
+    return Split(images, labels, [f"drawn {seed}/{i}" for i in range(count)], masks)
 
 
 def _mnist_splits(folder: Path, seed: int) -> tuple[Split, Split, Split]:
-    root = folder.parents[1]  # torchvision looks for root/MNIST/raw
-    rest, test = (MNIST(root, train=train) for train in (True, False))
+    # torchvision looks for the folder MNIST/raw
+    rest, test = (MNIST(folder.parents[1], train=train) for train in (True, False))
     train, val = divide(Split(rest.data[:, None], rest.targets), MNIST_VAL, seed)
     return train, val, Split(test.data[:, None], test.targets)
 

@@ -1,11 +1,15 @@
-"""Your own pictures: a folder, or a zip file, with one subfolder a class."""
+"""Your own images: a folder, or a zip file, with one subfolder a class."""
 
 from __future__ import annotations
 
 import math
 import tempfile
+import zipfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -15,9 +19,7 @@ from cnnlab.data.splits import ImageData, Split, divide
 
 # Folders that hold class folders, and the split they mean.
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-NOT_CLASSES = ("__MACOSX",)
-NOT_PICTURES = ("Thumbs.db", "desktop.ini")
-SHOWN = 3  # skipped files named in the message; all of them are in `.skipped`
+LEFT_BEHIND = ("__MACOSX", "Thumbs.db", "desktop.ini")  # by operating systems, as are .names
 
 
 def load_image_folder(
@@ -28,14 +30,14 @@ def load_image_folder(
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> ImageData:
-    """Load your own pictures: a folder, or a zip file, with one subfolder a class.
+    """Load your own images: a folder, or a zip file, with one subfolder a class.
 
-    Either ``path/cats/…, path/dogs/…``: `test_fraction` of the pictures become the test set, and
+    Either ``path/cats/…, path/dogs/…``: `test_fraction` of the images become the test set, and
     `val_fraction` of the rest the validation set, the same of each class. Or ``path/train/cats/…``
     beside ``path/val/…`` or ``path/test/…`` or both: whichever exists is used; with only one of
     the two, that one is the test set, and validation is split off ``train``.
 
-    Files that are no readable pictures are left out, counted in one line and listed in
+    Files that are no readable images are left out, counted in one line and listed in
     ``.skipped``. Pictures are recognized by content; see `cnnlab.data.images.read_image`.
     Too many for the memory are decoded anew in every epoch; a line says so.
 
@@ -44,7 +46,7 @@ def load_image_folder(
     FileNotFoundError
         When there is nothing at `path`.
     ValueError
-        Without class folders, with one class only, with a class that has no readable picture or
+        Without class folders, with one class only, with a class that has no readable image or
         too few to split, or for a zip file that is damaged, not safe or too large for the memory.
 
     Examples
@@ -62,9 +64,8 @@ def load_image_folder(
     path = Path(path).expanduser()
     if not path.exists():
         raise FileNotFoundError(f"nothing at {path.absolute()}: give a folder or a zip file")
-    for fraction in (val_fraction, test_fraction):
-        if not 0 < fraction < 1:
-            raise ValueError(f"a fraction must be between 0 and 1, got {fraction}")
+    if not (0 < val_fraction < 1 and 0 < test_fraction < 1):
+        raise ValueError(f"must be between 0 and 1: {val_fraction=}, {test_fraction=}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = path
         if not path.is_dir():
@@ -74,42 +75,82 @@ def load_image_folder(
     if "all" in parts:
         left = 1 - test_fraction
         shares = (test_fraction, left * val_fraction, left * (1 - val_fraction))
-        _check_enough(parts["all"], classes, min(shares))
+        _check_enough(parts["all"], classes, path, min(shares))
         parts["train"], parts["test"] = divide(parts["all"], test_fraction, seed)
-    test = parts.get("test") or parts["val"]
-    if "test" in parts and "val" in parts:
-        train, val = parts["train"], parts["val"]
-    else:
-        _check_enough(parts["train"], classes, min(val_fraction, 1 - val_fraction))
-        train, val = divide(parts["train"], val_fraction, seed)
+    if "test" not in parts:
+        parts["test"] = parts.pop("val")
+    if "val" not in parts:
+        _check_enough(parts["train"], classes, path, min(val_fraction, 1 - val_fraction))
+        parts["train"], parts["val"] = divide(parts["train"], val_fraction, seed)
+    train, val, test = (parts[name] for name in ("train", "val", "test"))
     return ImageData(train, val, test, classes, f"folder: {path}", skipped)
 
 
 def write_image_folder(split: Split, path: str | Path) -> Path:
-    """Write the pictures of a split as PNG files, one folder a class, as `load_image_folder` reads.
+    """Write the images of a split as PNG files, one folder a class, as `load_image_folder` reads.
 
     Parameters
     ----------
     split
-        uint8 pictures (N, 1 or 3, H, W) with their classes.
+        uint8 images (N, 1 or 3, H, W) with their classes.
     path
         The folder to make; files that are there already are replaced.
 
     Examples
     --------
-    >>> pictures = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
-    >>> split = Split(pictures, torch.tensor([0, 1, 1, 1]), classes=["cats", "dogs"])
+    >>> images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
+    >>> split = Split(images, torch.tensor([0, 1, 1, 1]), classes=["cats", "dogs"])
     >>> folder = write_image_folder(split, tempfile.mkdtemp())
     >>> sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.png"))
     ['cats/0.png', 'dogs/1.png', 'dogs/2.png', 'dogs/3.png']
     """
     folder = Path(path)
-    for i, (picture, label) in enumerate(zip(split.inputs, split.labels.tolist(), strict=True)):
+    for i, (image, label) in enumerate(zip(split.inputs, split.labels.tolist(), strict=True)):
         target = folder / split.classes[label]
         target.mkdir(parents=True, exist_ok=True)
-        pixels = picture.expand(3, -1, -1).permute(1, 2, 0).numpy()  # (H, W, 3)
+        pixels = image.expand(3, -1, -1).permute(1, 2, 0).numpy()  # (H, W, 3)
         Image.fromarray(pixels).save(target / f"{i}.png")
     return folder
+
+
+def read_split(source: str | Path, split: str, image_size: int) -> Split:
+    """Decode ``split/<class>/*`` of a folder or a zip; unreadable files are left out and counted.
+
+    Names of classes are looked up in ``classes.tsv`` (folder, tab, name) if the source has one.
+
+    Parameters
+    ----------
+    source
+        A folder or a zip file, which is read without unpacking it.
+    split
+        Name of the upper folder, such as ``"train"``.
+    image_size
+        Side of the images in pixels.
+
+    Raises
+    ------
+    ValueError
+        If it has no images in at least two classes of this split.
+    """
+    if Path(source).is_dir():
+        root: Any = Path(source)
+        files = [path.relative_to(root).as_posix() for path in root.glob(f"{split}/*/*")]
+    else:
+        root = zipfile.Path(source)
+        files = [name for name in root.root.namelist() if not name.endswith("/")]
+    names = sorted(n for n in files if n.startswith(f"{split}/") and n.count("/") == 2)
+    folders, numbers = np.unique([name.split("/")[1] for name in names], return_inverse=True)
+    if len(folders) < 2:
+        raise ValueError(f"{source} has {len(folders)} classes in {split}/; at least 2 are needed")
+    paths = [root.joinpath(name) for name in names]
+    images, kept, unreadable = read_images(paths, image_size, stream=False)
+    if unreadable:
+        print(f"{len(unreadable)} of {len(names)} files in {split}/ are no images")
+    table = root.joinpath("classes.tsv")
+    rows = table.read_text(encoding="utf-8").splitlines() if table.exists() else []
+    spoken = {folder: words.split(",")[0] for folder, words in (row.split("\t") for row in rows)}
+    classes = [spoken.get(folder, folder) for folder in folders.tolist()]
+    return Split(images, torch.from_numpy(numbers[kept]), classes=classes)
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
@@ -123,7 +164,7 @@ def split_folders(folder: Path) -> dict[str, Path]:
     by_name = {path.name.lower(): path for path in inside}
     splits = set(by_name) & set(SPLIT_NAMES)
     if not splits or any(_files(by_name[name], "*") for name in splits):
-        return {"all": folder}  # pictures of trains, beside those of buses: a class like another
+        return {"all": folder}  # images of trains, beside those of buses: a class like another
     found = {SPLIT_NAMES[name]: path for name, path in by_name.items() if name in splits}
     if len(found) < len(by_name) or "train" not in found:
         names = ", ".join(path.name for path in inside)
@@ -134,10 +175,9 @@ def split_folders(folder: Path) -> dict[str, Path]:
 def _read_parts(
     folder: Path, path: Path, image_size: int
 ) -> tuple[dict[str, Split], list[str], list[str]]:
-    """Read every split's pictures, in one go; return them with the classes and skipped files."""
+    """Read every split's images, in one go; return them with the classes and skipped files."""
     where = split_folders(folder)
-    classes = [sub.name for sub in _subfolders(where.get("train") or where["all"])]
-    _check_classes(where, classes, path)
+    classes = _class_names(where, path)
     found = [
         (part, label, file)
         for part, root in where.items()
@@ -146,26 +186,36 @@ def _read_parts(
     ]
     files = [file for _, _, file in found]
     if not files:
-        raise ValueError(f"no pictures in {path}: its class folders are empty")
+        raise ValueError(f"no images in {path}: its class folders are empty")
     pixels, kept, unreadable = read_images(files, image_size)
     if isinstance(pixels, Streamed) and folder != path:
-        raise ValueError(f"{path} holds too many pictures for the memory: unpack it and try again")
+        raise ValueError(f"{path} holds too many images for the memory: unpack it and try again")
     loose = [file for root in where.values() for file in _files(root, "*")]
     unused = unreadable | dict.fromkeys(loose, "not in a class folder")
     skipped = [f"{_name(file, folder)}: {why}" for file, why in unused.items()]
     if skipped:
-        more = "; …" if len(skipped) > SHOWN else ""
-        print(f"Skipped {len(skipped)} files: {'; '.join(skipped[:SHOWN])}{more}")
-    whole = Split(
-        pixels,
-        torch.tensor([found[i][1] for i in kept], dtype=torch.int64),
-        [_name(files[i], folder) for i in kept],
-    )
+        more = "; …" if len(skipped) > 3 else ""  # all of them are in `.skipped`
+        print(f"Skipped {len(skipped)} files: {'; '.join(skipped[:3])}{more}")
+    labels = torch.tensor([found[i][1] for i in kept], dtype=torch.int64)
+    whole = Split(pixels, labels, [_name(files[i], folder) for i in kept])
     parts = {}
-    for part in where:
+    for part, root in where.items():
         parts[part] = whole.subset([j for j, i in enumerate(kept) if found[i][0] == part])
-        _check_filled(parts[part], classes, where[part].relative_to(folder), path)
+        _check_enough(parts[part], classes, path / root.relative_to(folder), 1)
     return parts, [_name(Path(name)) for name in classes], skipped
+
+
+def _class_names(where: dict[str, Path], path: Path) -> list[str]:
+    names = {part: [sub.name for sub in _subfolders(root)] for part, root in where.items()}
+    classes = names.get("train") or names["all"]
+    if len(classes) < 2:
+        few = f"only one class, {classes[0]!r}," if classes else "no class folders"
+        raise ValueError(f"{few} in {path}: expected one subfolder a class, as cats/ and dogs/")
+    for part, others in names.items():
+        if others != classes:
+            odd = sorted(set(others) ^ set(classes))
+            raise ValueError(f"{part} and train in {path} have different classes: {odd}")
+    return classes
 
 
 def _name(path: Path, folder: Path = Path()) -> str:
@@ -173,49 +223,23 @@ def _name(path: Path, folder: Path = Path()) -> str:
     return path.relative_to(folder).as_posix().encode(errors="replace").decode()
 
 
-def _check_classes(where: dict[str, Path], classes: list[str], path: Path) -> None:
-    expected = "expected one subfolder a class, such as cats/ and dogs/"
-    if not classes:
-        raise ValueError(f"no class folders in {path}: {expected}")
-    if len(classes) == 1:
-        raise ValueError(f"only one class, {classes[0]!r}, in {path}: {expected}")
-    for part, root in where.items():
-        others = [sub.name for sub in _subfolders(root)]
-        if others != classes:
-            odd = sorted(set(others) ^ set(classes))
-            raise ValueError(f"{part} and train in {path} have different classes: {odd}")
-
-
-def _check_filled(split: Split, classes: list[str], part: Path, path: Path) -> None:
-    for label, name in enumerate(classes):
-        if not (split.labels == label).any():
-            raise ValueError(f"the class {name!r} has no readable picture in {path / part / name}")
-
-
-def _check_enough(split: Split, classes: list[str], smallest_share: float) -> None:
+def _check_enough(split: Split, classes: list[str], path: Path, smallest_share: float) -> None:
     """Every class must be in every split: the smallest split decides how many that takes."""
     needed = math.ceil(1 / smallest_share)
-    for label, name in enumerate(classes):
-        count = int((split.labels == label).sum())
+    counts = torch.bincount(split.labels, minlength=len(classes)).tolist()
+    for count, name in zip(counts, classes, strict=True):
         if count < needed:
-            raise ValueError(
-                f"the class {name!r} has {count} readable pictures to divide, but each class needs "
-                f"{needed}, because the smallest split is to have {smallest_share:.0%} of them; "
-                "add pictures or choose larger fractions"
-            )
+            found = f"the class {name!r} has {count} readable images in {path / name}"
+            raise ValueError(f"{found}, but {needed} are needed to divide them so: add images")
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_dir() and not path.name.startswith(".") and path.name not in NOT_CLASSES
-    )
+    return [path for path in _visible(folder.iterdir()) if path.is_dir()]
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.glob(pattern)
-        if path.is_file() and not path.name.startswith(".") and path.name not in NOT_PICTURES
-    )
+    return [path for path in _visible(folder.glob(pattern)) if path.is_file()]
+
+
+def _visible(paths: Iterable[Path]) -> list[Path]:
+    return sorted(p for p in paths if not p.name.startswith(".") and p.name not in LEFT_BEHIND)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 Points = NDArray[np.float64]  # (N, 2): x to the right, y downwards
@@ -62,18 +61,15 @@ def fuzzy(rng: Generator, outline: Points, length: float) -> Points:
     return center + (outline - center) * stretch[:, None]
 
 
-def chain(root: tuple[float, float], *bones: tuple[float, float]) -> list[tuple[float, float]]:
-    """Joints of a limb from its bones, each a length and a direction in radians."""
-    joints = [root]
-    for length, angle in bones:
-        x, y = joints[-1]
-        joints.append((x + length * math.cos(angle), y + length * math.sin(angle)))
-    return joints
+def chain(root: tuple[float, float], *bones: tuple[float, float]) -> Points:
+    """Joints (n, 2) of a limb from its bones, each a length and a direction in radians."""
+    steps = [(length * math.cos(angle), length * math.sin(angle)) for length, angle in bones]
+    return np.cumsum([root, *steps], axis=0)
 
 
-def limb(joints: list[tuple[float, float]], width: float, tip: float = 0.6) -> Points:
+def limb(joints: ArrayLike, width: float, tip: float = 0.6) -> Points:
     """Outline of a limb through its joints that narrows to `tip` times its width."""
-    line = np.array(joints)
+    line = np.asarray(joints)
     steps = line[1:] - line[:-1]
     along = np.concatenate([steps[:1], steps[1:] + steps[:-1], steps[-1:]])
     normal = along[:, ::-1] * [-1, 1] / np.sqrt((along**2).sum(axis=1, keepdims=True))
@@ -238,16 +234,13 @@ def smooth_noise(rng: Generator, cells: int, side: int) -> NDArray[np.float32]:
     return np.asarray(Image.fromarray(grid).resize((side, side), Image.Resampling.BICUBIC))
 
 
-__all__ = ["CLASSES", "Insects", "draw_insect", "draw_insects"]
-
 CLASSES = ("ants", "bees")
 MIN_SIZE = 16  # pixels; in fewer, an insect has no legs to know it by
-LITTER_PIECES = 9  # at most; things that are no insect
+PIECES = 9  # at most; things that are no insect
 CANVAS_SIZE = 128  # pixels; pictures are painted at least this large, then averaged down
 
 
-@dataclass(frozen=True)
-class Insects:
+class Insects(NamedTuple):
     """Drawn insects.
 
     Attributes
@@ -262,9 +255,7 @@ class Insects:
     masks: NDArray[np.bool_]
 
 
-def draw_insects(
-    count: int, size: int = 64, seed: int = 0, *, litter: int = LITTER_PIECES
-) -> Insects:
+def draw_insects(count: int, size: int = 64, seed: int = 0, *, litter: int = PIECES) -> Insects:
     """Draw `count` pictures of size x size pixels: as many ants as bees, in random order.
 
     The same seed gives the same pictures. Picture i does not depend on `count`: a larger data
@@ -285,11 +276,9 @@ def draw_insects(
     5
     """
     if min(count, seed, litter) < 0:
-        raise ValueError(
-            "count, seed and litter must not be negative, got "
-            f"count={count}, seed={seed}, litter={litter}"
-        )
-    check_size(size)
+        raise ValueError(f"count, seed, litter must not be negative: {count=}, {seed=}, {litter=}")
+    if size < MIN_SIZE:
+        raise ValueError(f"size must be at least {MIN_SIZE} pixels, got {size}")
     # Each pair of pictures has one of each kind; a coin decides which comes first.
     coin = default_rng(seed).random((count + 1) // 2) < 0.5
     labels = np.stack([coin, ~coin], axis=1).reshape(-1)[:count].astype(np.int64)
@@ -302,14 +291,14 @@ def draw_insects(
 
 
 def draw_insect(
-    kind: str | None, size: int, rng: Generator, litter: int = LITTER_PIECES
+    kind: str | None, size: int, rng: Generator, litter: int = PIECES
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Draw one scene with an insect in it.
 
     Parameters
     ----------
     kind : "ants" or "bees"; None for the same scene without an insect
-    size : height and width in pixels; the scene is the same at every size
+    size : height and width in pixels, at least 16; the scene is the same at every size
     rng : where all chance comes from, `np.random.default_rng(seed)`
     litter : most pieces of litter on the ground
 
@@ -321,7 +310,7 @@ def draw_insect(
     Raises
     ------
     ValueError
-        If `kind` is unknown or `size` is too small.
+        If `kind` is unknown.
 
     Examples
     --------
@@ -332,7 +321,6 @@ def draw_insect(
     anatomy = {"ants": ant, "bees": bee}
     if kind is not None and kind not in anatomy:
         raise ValueError(f"unknown kind {kind!r}: choose 'ants' or 'bees', or None for no insect")
-    check_size(size)
     # A stream of chance for each layer, so that the scene is the same without its insect.
     back, middle, front, camera = rng.spawn(4)
     insect = pose(anatomy[kind](middle), middle) if kind else []
@@ -348,11 +336,6 @@ def draw_insect(
     fill(visible, occluders, 0)
     mask = np.asarray(visible.reduce(canvas.width // size)) > 127  # at least half the pixel
     return photograph(canvas, size, camera), mask
-
-
-def check_size(size: int) -> None:
-    if size < MIN_SIZE:
-        raise ValueError(f"size must be at least {MIN_SIZE} pixels, got {size}")
 
 
 # Anatomy: the head looks along +x, the body is about one unit long.

@@ -115,14 +115,10 @@ class ImageData:
     def __post_init__(self) -> None:
         for name, split in self.splits().items():
             split.classes = self.classes
-            wrong = (split.labels < 0) | (split.labels >= len(self.classes))
-            if wrong.any():
-                first = int(wrong.nonzero()[0])
-                raise ValueError(
-                    f"{name} sample {first} ({split.names[first]}) has the label "
-                    f"{int(split.labels[first])}, but the {len(self.classes)} classes are "
-                    f"numbered 0…{len(self.classes) - 1}"
-                )
+            for i, label in enumerate(split.labels.tolist()):
+                if not 0 <= label < len(self.classes):
+                    wrong = f"{name} sample {i} ({split.names[i]}) has the label {label}"
+                    raise ValueError(f"{wrong}, but classes are 0…{len(self.classes) - 1}")
 
     def splits(self) -> dict[str, Split]:
         """Return the three splits by name."""
@@ -162,46 +158,27 @@ class ImageData:
             if len(split) == 0:
                 raise ValueError(f"the {name} split is empty: there is nothing to load")
 
-        def prepare(batch: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-            return transform(batch[0]), batch[1]
+        def loader(split: Split, train: bool) -> DataLoader:
+            def prepare(batch: list[Tensor]) -> tuple[Tensor, Tensor]:
+                X, y = batch
+                return transform(augment(X, generator) if train and augment else X), y
 
-        def prepare_training(batch: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-            return prepare((augment(batch[0], generator), batch[1]) if augment else batch)
+            generator = torch.Generator().manual_seed(seed)
+            order = RandomSampler(split, generator=generator) if train else SequentialSampler(split)
+            single = train and len(split) > batch_size > 1 and len(split) % batch_size == 1
+            # The sampler yields lists of positions: one indexing operation makes a whole batch.
+            batches = BatchSampler(order, batch_size, drop_last=single)
+            return DataLoader(split, None, sampler=batches, collate_fn=prepare, generator=generator)
 
-        def in_order(split: Split) -> DataLoader:
-            batches = BatchSampler(SequentialSampler(split), batch_size, drop_last=False)
-            own = torch.Generator().manual_seed(seed)
-            return DataLoader(split, None, sampler=batches, collate_fn=prepare, generator=own)
-
-        generator = torch.Generator().manual_seed(seed)
-        single = len(self.train) > batch_size > 1 and len(self.train) % batch_size == 1
-        order = RandomSampler(self.train, generator=generator)
-        # The sampler yields lists of positions: one indexing operation makes a whole batch.
-        train = DataLoader(
-            self.train,
-            batch_size=None,
-            sampler=BatchSampler(order, batch_size, drop_last=single),
-            collate_fn=prepare_training,
-            generator=generator,
-        )
-        return Loaders(train, in_order(self.val), in_order(self.test))
+        return Loaders(loader(self.train, True), loader(self.val, False), loader(self.test, False))
 
     def __repr__(self) -> str:
-        shape = " × ".join(map(str, self.train.inputs.shape[1:]))
-        return (
-            f"ImageData({self.source}, {shape}; "
-            + "; ".join(
-                f"{name} {len(split)}: {self._tally(split)}"
-                for name, split in self.splits().items()
-            )
-            + ")"
-        )
-
-    def _tally(self, split: Split) -> str:
-        counts = torch.bincount(split.labels, minlength=len(self.classes)).tolist()
-        return ", ".join(
-            f"{count} × {name}" for name, count in zip(self.classes, counts, strict=True)
-        )
+        parts = [self.source + ", " + " × ".join(map(str, self.train.inputs.shape[1:]))]
+        for name, split in self.splits().items():
+            counts = torch.bincount(split.labels, minlength=len(self.classes)).tolist()
+            tally = (f"{n} × {kind}" for n, kind in zip(counts, self.classes, strict=True))
+            parts.append(f"{name} {len(split)}: {', '.join(tally)}")
+        return f"ImageData({'; '.join(parts)})"
 
 
 def divide(split: Split, held_out: float | int, seed: int = 0) -> tuple[Split, Split]:

@@ -20,8 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cnnlab.data.datasets import ImageData
-from cnnlab.data.splits import Split, divide, to_float
+from cnnlab.data.splits import ImageData, Split, divide, to_float
 from cnnlab.evaluation import model_device
 from cnnlab.models.backbones import Backbone
 from cnnlab.models.layers import record_outputs

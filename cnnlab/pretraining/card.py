@@ -15,13 +15,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 from scipy.stats import binomtest
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from cnnlab.data.augmentation import Mirrored, augment
-from cnnlab.data.datasets import ImageData, load_ants_and_bees
-from cnnlab.data.images import read_pictures
-from cnnlab.data.splits import Split
+from cnnlab.data.augmentation import augment
+from cnnlab.data.datasets import load_ants_and_bees
+from cnnlab.data.folders import read_split
+from cnnlab.data.splits import ImageData, Split
 from cnnlab.evaluation import Evaluation, evaluate
 from cnnlab.models.backbones import Normalize, load_backbone, read_weights
 from cnnlab.models.small import TinyResNet
@@ -79,6 +79,26 @@ def _train(model: nn.Module, data: ImageData, epochs: int, lr: float, seed: int)
     return model
 
 
+class Mirrored(nn.Module):
+    """A classifier that also looks at the mirror image, and averages the probabilities.
+
+    Examples
+    --------
+    >>> double = Mirrored(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)))
+    >>> double(torch.rand(5, 3, 2, 2)).exp().sum(dim=1).allclose(torch.ones(5))
+    True
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (B, C, H, W) to log-probabilities (B, K)."""
+        seen = self.model(x).softmax(dim=1) + self.model(x.flip(-1)).softmax(dim=1)
+        return (seen / 2).log()
+
+
 def measure(source: str, seeds: Sequence[int]) -> dict[str, list[Evaluation]]:
     """Train with each strategy and seed; test each on images and their mirror images."""
     results: dict[str, list[Evaluation]] = {}
@@ -112,7 +132,7 @@ def write_card(path: Path, source: str | Path, seeds: Sequence[int], sources: Se
     weights, card = read_weights(path)
     plot_filters(weights["conv1.weight"], columns=8)
     plt.savefig(path.with_name("tiny_resnet_filters.png"), dpi=60, bbox_inches="tight")
-    images = read_pictures(source, "val", 64)
+    images = read_split(source, "val", 64)
     template = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
     text = template.format(
         bytes=path.stat().st_size,
@@ -121,7 +141,7 @@ def write_card(path: Path, source: str | Path, seeds: Sequence[int], sources: Se
         count=len(images.labels),
         size=SIZE,
         tables="\n\n".join(table(TITLES[name], measure(name, seeds)) for name in sources),
-        **top_accuracy(load_backbone("tiny_resnet").model, images.images, images.labels),
+        **top_accuracy(load_backbone("tiny_resnet").model, images.inputs, images.labels),
         **card,
     )
     path.with_suffix(".md").write_text(text, encoding="utf-8")

@@ -23,8 +23,8 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
-from cnnlab.data.augmentation import cut_views, draw_views
-from cnnlab.data.images import read_pictures
+from cnnlab.data.augmentation import Views, cut_views, draw_views
+from cnnlab.data.folders import read_split
 from cnnlab.evaluation import model_device
 from cnnlab.models.backbones import Normalize, save_weights
 from cnnlab.models.small import TinyResNet
@@ -85,16 +85,16 @@ def pretrain(data: str | Path, output: str | Path, settings: Settings) -> list[d
     """
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    train, val = (read_pictures(data, split, settings.size) for split in ("train", "val"))
+    train, val = (read_split(data, split, settings.size) for split in ("train", "val"))
     run = Run(settings, len(train.classes))
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
         run.load(checkpoint)
     for epoch in range(len(run.history), settings.epochs):
         start = time.perf_counter()
-        loss = run.train_epoch(train.images, train.labels, epoch)
+        loss = run.train_epoch(train.inputs, train.labels, epoch)
         with run.autocast():
-            scores = top_accuracy(run.bare_model, val.images, val.labels)
+            scores = top_accuracy(run.bare_model, val.inputs, val.labels)
         run.history.append({"loss": loss, **scores, "seconds": time.perf_counter() - start})
         if run.rank == 0:
             tqdm.write(f"epoch {epoch + 1}: " + json.dumps(run.history[-1]))
@@ -170,8 +170,9 @@ class Run:
                 group["lr"] = settings.learning_rate((epoch + step / steps) / settings.epochs)
             batch = order[step * settings.batch_size :][: settings.batch_size]
             generator.manual_seed((settings.seed * 1000 + epoch) * 100_000 + step)
-            views = draw_views(len(batch), generator, min_area=0.35, color=0.3).share(share)
-            x = cut_views(images[batch[share]], views, side).to(self.device)
+            views = draw_views(len(batch), generator, min_area=0.35, color=0.3)
+            own = Views(views.crops[share], views.colors[share])
+            x = cut_views(images[batch[share]], own, side).to(self.device)
             y = labels[batch[share]].to(self.device)
             with self.autocast():
                 logits = self.model(Normalize()(x))

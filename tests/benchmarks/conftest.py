@@ -12,8 +12,9 @@ import scoreboard
 import torch
 
 import cnnlab
-from cnnlab.data import datasets, downloads, folders
+from cnnlab.data import downloads, folders
 from cnnlab.data.insects import CLASSES
+from cnnlab.data.splits import Split
 
 
 class Pictures(NamedTuple):
@@ -34,7 +35,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
     for part, count, seed in (("train", 244, 1), ("val", 153, 2)):
         insects = cnnlab.draw_insects(count, size=256, seed=seed)
         images, labels = torch.from_numpy(insects.images), torch.from_numpy(insects.labels)
-        split = datasets.Split(images, labels, classes=list(CLASSES))
+        split = Split(images, labels, classes=list(CLASSES))
         folders.write_image_folder(split, folder / part)
     return Pictures(folder, "drawings")
 

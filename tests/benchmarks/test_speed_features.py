@@ -12,7 +12,7 @@ from parts import head_inputs
 from torch.nn import functional as F
 
 import cnnlab
-from cnnlab.data import datasets
+from cnnlab.data.splits import Split
 from cnnlab.models.backbones import Backbone, Normalize
 from cnnlab.runtime import fast_dtype
 
@@ -27,8 +27,8 @@ def test_features_reach_sixty_per_cent_of_the_matmul_rate(report):
     backbone = Backbone(model, Normalize(), [], "random weights", 512, size)
     pixels = torch.randint(256, (COUNT, 3, size, size), dtype=torch.uint8)
     labels, one = torch.arange(COUNT) % 2, torch.zeros(1, 3, size, size, dtype=torch.uint8)
-    single = datasets.Split(one, torch.tensor([0]))
-    data = cnnlab.ImageData(datasets.Split(pixels, labels), single, single, ["a", "b"], "noise")
+    single = Split(one, torch.tensor([0]))
+    data = cnnlab.ImageData(Split(pixels, labels), single, single, ["a", "b"], "noise")
     ours = cnnlab.extract_features(backbone, data).train.inputs[:8]
     plain = head_inputs(model, Normalize()(pixels[:8]))
     assert F.cosine_similarity(ours, plain).min() > 0.999

@@ -15,7 +15,7 @@ from parts import head_inputs, with_validation
 from torch.nn import functional as F
 
 import cnnlab
-from cnnlab.data import datasets
+from cnnlab.data.splits import Split
 from cnnlab.lessons import transfer_learning
 from cnnlab.models.backbones import Backbone, Normalize
 
@@ -78,7 +78,7 @@ def test_frozen_transfer_at_224_pixels_is_forty_times_as_fast(pictures, report):
 def both_reach_the_same_features(backbone: Backbone, folder: Path, size: int) -> None:
     data = cnnlab.load_image_folder(folder, image_size=size)
     X = data.val.inputs[:8]
-    few = cnnlab.ImageData(*[datasets.Split(X, data.val.labels[:8])] * 3, data.classes, "eight")
+    few = cnnlab.ImageData(*[Split(X, data.val.labels[:8])] * 3, data.classes, "eight")
     ours = cnnlab.extract_features(backbone, few).train.inputs
     theirs = head_inputs(backbone.model, backbone.preprocess(X))
     assert F.cosine_similarity(ours, theirs).min() > 0.999

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import cnnlab
+from cnnlab.data.splits import to_float
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.usefixtures("one_thread")]
 
@@ -91,7 +92,7 @@ class Skorch(Side):
             optimizer=torch.optim.SGD, lr=LR, optimizer__momentum=0.9, train_split=None,
             iterator_train__shuffle=True, verbose=0,
         )  # fmt: skip
-        net.fit(cnnlab.data.datasets.to_float(self.data.train.inputs), self.data.train.labels)
+        net.fit(to_float(self.data.train.inputs), self.data.train.labels)
         self.model = net.module_
 
 

@@ -12,6 +12,7 @@ from misbehaving_server import MisbehavingServer
 
 from cnnlab import load_ants_and_bees, load_mnist
 from cnnlab.data import datasets, downloads
+from cnnlab.data.splits import ImageData
 
 SMALL = 24  # pixels; drawing is quick then
 
@@ -22,7 +23,7 @@ def offline(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def drawn() -> datasets.ImageData:
+def drawn() -> ImageData:
     return load_ants_and_bees("drawn", SMALL)
 
 
@@ -42,7 +43,7 @@ def test_offline_ants_and_bees_are_drawn_and_say_so(
     data = load_ants_and_bees(image_size=SMALL)
     assert data.source == "drawn"
     assert capsys.readouterr().out == (
-        "Data: drawn ants and bees (offline). For the 397 photographs: "
+        "Data: 60 drawn ants and bees (offline). For 397 photographs of ants and bees: "
         "`cnnlab fetch ants_and_bees`, or set CNNLAB_MIRROR.\n"
     )
 
@@ -89,7 +90,7 @@ def test_an_unknown_source_lists_the_known_ones(load: object) -> None:
         load("cats")  # type: ignore[operator]
 
 
-def test_drawings_have_masks_and_the_sizes_of_the_photographs(drawn: datasets.ImageData) -> None:
+def test_drawings_have_masks_and_the_sizes_of_the_photographs(drawn: ImageData) -> None:
     assert [len(split) for split in drawn.splits().values()] == [195, 49, 600]
     for split in drawn.splits().values():
         assert split.inputs.shape[1:] == (3, SMALL, SMALL)
@@ -98,7 +99,7 @@ def test_drawings_have_masks_and_the_sizes_of_the_photographs(drawn: datasets.Im
         assert 0.45 < balance < 0.55
 
 
-def test_no_drawing_is_in_two_splits(drawn: datasets.ImageData) -> None:
+def test_no_drawing_is_in_two_splits(drawn: ImageData) -> None:
     images = torch.cat([split.inputs for split in drawn.splits().values()]).flatten(1)
     assert len(np.unique(images.numpy(), axis=0)) == 844
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from cnnlab import load_image_folder
 from cnnlab.data import images
-from cnnlab.data.datasets import Split
 from cnnlab.data.folders import write_image_folder
+from cnnlab.data.splits import Split
 
 
 def fill(folder: Path, count: int, color: str = "red") -> None:
@@ -145,7 +145,7 @@ def test_a_folder_too_large_for_the_memory_gives_the_same_batches(
     for (X, y), (X_again, y_again) in zip(*batches.values(), strict=True):
         assert torch.equal(X, X_again) and torch.equal(y, y_again)
     archive = shutil.make_archive(str(tmp_path / "pets"), "zip", tmp_path, "pets")
-    with pytest.raises(ValueError, match=r"pets\.zip holds too many pictures.*unpack it"):
+    with pytest.raises(ValueError, match=r"pets\.zip holds too many images.*unpack it"):
         load_image_folder(archive, 8)
 
 
@@ -155,7 +155,7 @@ def test_a_bad_zip_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot unpack pets\.zip: .*outside the folder"):
         load_image_folder(tmp_path / "pets.zip")
     (tmp_path / "pets.zip").write_bytes(b"not a zip")
-    with pytest.raises(ValueError, match=r"cannot unpack pets\.zip: not a complete zip file"):
+    with pytest.raises(ValueError, match=r"cannot unpack pets\.zip: File is not a zip file"):
         load_image_folder(tmp_path / "pets.zip")
 
 
@@ -176,7 +176,7 @@ def test_what_is_no_picture_is_skipped_and_told(
         "list.csv",
     ]
     out = capsys.readouterr().out
-    assert out.startswith("Skipped 4 files: cats/notes.txt: not a picture")
+    assert out.startswith("Skipped 4 files: cats/notes.txt: not an image")
     assert out.count("\n") == 1
     assert sum(len(split) for split in data.splits().values()) == 30
 
@@ -193,7 +193,7 @@ def test_an_empty_folder_has_no_classes(tmp_path: Path) -> None:
 
 def test_pictures_without_class_folders_are_not_enough(tmp_path: Path) -> None:
     fill(tmp_path, 5)
-    with pytest.raises(ValueError, match=r"no class folders in .*such as cats/ and dogs/"):
+    with pytest.raises(ValueError, match=r"no class folders in .*as cats/ and dogs/"):
         load_image_folder(tmp_path)
 
 
@@ -205,28 +205,28 @@ def test_one_class_is_not_enough(tmp_path: Path) -> None:
 
 def test_an_empty_class_is_named(pets: Path) -> None:
     (pets / "birds").mkdir()
-    with pytest.raises(ValueError, match=r"the class 'birds' has no readable picture in .*birds"):
+    with pytest.raises(ValueError, match=r"the class 'birds' has 0 readable images in .*birds"):
         load_image_folder(pets, 8)
 
 
 def test_class_folders_without_any_file(tmp_path: Path) -> None:
     (tmp_path / "cats").mkdir()
     (tmp_path / "dogs").mkdir()
-    with pytest.raises(ValueError, match="no pictures in"):
+    with pytest.raises(ValueError, match="no images in"):
         load_image_folder(tmp_path)
 
 
 def test_only_unreadable_pictures(pets: Path) -> None:
     for path in (pets / "dogs").iterdir():
         path.write_bytes(b"nonsense")
-    with pytest.raises(ValueError, match="the class 'dogs' has no readable picture"):
+    with pytest.raises(ValueError, match="the class 'dogs' has 0 readable images"):
         load_image_folder(pets, 8)
 
 
 def test_too_few_pictures_says_how_many_it_takes(pets: Path) -> None:
     for path in sorted((pets / "dogs").iterdir())[6:]:
         path.unlink()
-    with pytest.raises(ValueError, match=r"'dogs' has 6 readable pictures.* needs 7"):
+    with pytest.raises(ValueError, match=r"'dogs' has 6 readable images.* 7 are needed"):
         load_image_folder(pets, 8)
     fill(pets / "dogs", 7)
     data = load_image_folder(pets, 8)

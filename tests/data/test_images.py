@@ -135,12 +135,12 @@ def jpeg() -> bytes:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "not a picture"),
-        (b"To do: buy film", "not a picture"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
-        (jpeg()[: len(jpeg()) // 2], "damaged.*truncated"),
-        (jpeg()[:30], "not a picture|damaged"),
-        (png_with_header(16, 16), "damaged"),
+        (b"", "not an image"),
+        (b"To do: buy film", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+        (jpeg()[: len(jpeg()) // 2], "cannot be read.*truncated"),
+        (jpeg()[:30], "not an image|cannot be read"),
+        (png_with_header(16, 16), "cannot be read"),
         (png_with_header(20_000, 20_000), "pixels"),
         (png_with_header(9_100, 9_100), "9100 × 9100 pixels, more than 80,000,000"),
     ],

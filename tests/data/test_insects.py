@@ -117,7 +117,7 @@ def test_the_scene_is_the_same_at_every_size(size: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"count": -1}, "must not be negative, got count=-1"),
+        ({"count": -1}, "must not be negative: count=-1"),
         ({"count": 2, "seed": -5}, "seed=-5"),
         ({"count": 2, "size": 8}, "at least 16 pixels, got 8"),
         ({"count": 0, "size": 0}, "at least 16 pixels, got 0"),

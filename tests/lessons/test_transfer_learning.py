@@ -15,7 +15,7 @@ from torch import nn
 
 import cnnlab
 from cnnlab import ImageData
-from cnnlab.data.datasets import Split
+from cnnlab.data.splits import Split
 from cnnlab.lessons.transfer_learning import (
     LearningCurve,
     draw_few,

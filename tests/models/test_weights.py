@@ -10,7 +10,7 @@ import torch
 
 from cnnlab import load_backbone
 from cnnlab.data import downloads
-from cnnlab.data.images import read_pictures
+from cnnlab.data.folders import read_split
 from cnnlab.pretraining import card as model_card
 from cnnlab.pretraining.train import top_accuracy
 
@@ -40,11 +40,11 @@ def tiny_imagenet() -> Path:
 
 
 def test_top_1_of_the_shipped_file(tiny_imagenet):
-    pictures = read_pictures(tiny_imagenet, "val", 64)
+    images = read_split(tiny_imagenet, "val", 64)
     backbone = load_backbone("tiny_resnet")
-    assert backbone.categories == pictures.classes
-    top = top_accuracy(backbone.model, pictures.images, pictures.labels)
-    print(f"top-1 {top['top1']:.2%}, top-5 {top['top5']:.2%} of {len(pictures.labels):,} pictures")
+    assert backbone.categories == images.classes
+    top = top_accuracy(backbone.model, images.inputs, images.labels)
+    print(f"top-1 {top['top1']:.2%}, top-5 {top['top5']:.2%} of {len(images):,} pictures")
     assert top["top1"] >= 0.48
     said = re.search(r"Top-1 ([\d.]+)% and top-5 ([\d.]+)%", CARD.read_text(encoding="utf-8"))
     measured = [100 * top["top1"], 100 * top["top5"]]

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cnnlab.data.images import read_pictures
+from cnnlab.data.folders import read_split
 from cnnlab.models.backbones import read_weights
 
 MODULE = "cnnlab.pretraining"
@@ -117,12 +117,12 @@ def test_the_command_of_the_card_repeats_the_run(straight, source):
 
 def test_folder_and_zip_give_the_same_pictures(source, tmp_path):
     zipfile.ZipFile(source).extractall(tmp_path)
-    zipped, unpacked = (read_pictures(s, "train", 32) for s in (source, tmp_path))
-    assert torch.equal(zipped.images, unpacked.images)
+    zipped, unpacked = (read_split(s, "train", 32) for s in (source, tmp_path))
+    assert torch.equal(zipped.inputs, unpacked.inputs)
     assert zipped.classes == ["red thing", "blue thing"] and len(zipped.labels) == 80
 
 
 def test_a_source_without_classes_is_refused(tmp_path):
     (tmp_path / "train" / "only").mkdir(parents=True)
     with pytest.raises(ValueError, match="at least 2 are needed"):
-        read_pictures(tmp_path, "train", 32)
+        read_split(tmp_path, "train", 32)

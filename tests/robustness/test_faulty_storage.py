@@ -208,7 +208,7 @@ def test_with_a_read_only_home_the_lesson_goes_on_with_drawings(
             print(error)
     """
     output, _ = run(code, tmp_path, on_a_disk(home, "ro")).communicate(timeout=300)
-    assert "Data: drawn ants and bees ([Errno 30] Read-only file system" in output
+    assert "Data: 844 drawn ants and bees ([Errno 30] Read-only file system" in output
     assert "\n195\n" in output
     assert "this result could not be kept" in output
     assert f"{home}/.cache" in output and "CNNLAB_DATA" in output and "Traceback" not in output
@@ -234,5 +234,5 @@ def test_without_any_home_the_lesson_goes_on_with_drawings(
     """
     nobody = ("unshare", "--user", "--map-user=54321")
     output, _ = run(code, tmp_path, nobody).communicate(timeout=300)
-    assert "Data: drawn ants and bees (no home folder)" in output and "\n195\n" in output
+    assert "Data: 844 drawn ants and bees (no home folder)" in output and "\n195\n" in output
     assert "no home folder: set CNNLAB_DATA" in output and "Traceback" not in output

@@ -115,7 +115,7 @@ def test_names_that_are_no_text_can_be_printed(tmp_path, capsys):
     with open(os.path.join(place, b"caf\xe9", b"\xe4.png"), "wb") as file:
         file.write(b"no picture")
     data = load_image_folder(tmp_path, image_size=8)
-    assert "Skipped 1 files: caf?/?.png: not a picture" in capsys.readouterr().out
+    assert "Skipped 1 files: caf?/?.png: not an image" in capsys.readouterr().out
     assert data.classes == ["caf?", "th?"] and len(data.train) + len(data.val) > 8
     repr(data).encode()
     "".join(data.train.names).encode()
@@ -167,7 +167,7 @@ CLASSES = st.dictionaries(
 @settings(max_examples=40, deadline=None)
 @given(CLASSES, st.floats(0.1, 0.5), st.floats(0.1, 0.5), st.integers(0, 5))
 def test_generated_folders_are_divided_completely_or_refused(classes, val, test, seed):
-    """Each class has some readable pictures, and some that are not."""
+    """Each class has some readable images, and some that are not."""
     with tempfile.TemporaryDirectory() as folder:
         for name, (good, bad) in classes.items():
             Path(folder, name).mkdir(exist_ok=True)
