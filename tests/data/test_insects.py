@@ -53,6 +53,16 @@ def test_a_larger_data_set_begins_with_the_smaller_one() -> None:
     assert fingerprint(small) == fingerprint(first)
 
 
+def test_a_seed_keeps_its_drawings_from_version_to_version() -> None:
+    """Every number in the lessons hangs on them; Pillow may round a gray level otherwise."""
+    insects = draw_insects(6, size=64, seed=1)
+    assert insects.labels.tolist() == [0, 1, 0, 1, 1, 0]
+    brightness = insects.images.mean(axis=(1, 2, 3))
+    assert brightness == pytest.approx([89.9, 161.2, 73.48, 102.19, 93.35, 105.55], abs=0.05)
+    pixels = insects.masks.sum(axis=(1, 2))
+    assert pixels == pytest.approx([732, 364, 549, 930, 619, 610], abs=2)
+
+
 def test_another_seed_shares_no_picture() -> None:
     pictures = [image.tobytes() for seed in (0, 1) for image in draw_insects(20, 32, seed).images]
     assert len(set(pictures)) == 40
