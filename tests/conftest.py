@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty data folder for one test, with no mirror set and the network not forbidden."""
-    for name in ("CNNLAB_MIRROR", "CNNLAB_OFFLINE"):
+    for name in ("CNNLAB_MIRROR", "CNNLAB_OFFLINE", "CNNLAB_RESULTS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CNNLAB_DATA", str(tmp_path / "cache"))
     return tmp_path / "cache"

@@ -53,9 +53,12 @@ def share(config: pytest.Config) -> None:
     pytest_items.NotebookRun = SharedRun
     if FOLDER not in os.environ:  # worker processes inherit it
         os.environ[FOLDER] = tempfile.mkdtemp(prefix="lessons-")
+        # what lessons record stays out of the user's data folder
+        os.environ["CNNLAB_RESULTS"] = str(Path(os.environ[FOLDER], "results"))
         config.add_cleanup(forget)
 
 
 def forget() -> None:
     """Remove what was kept."""
+    os.environ.pop("CNNLAB_RESULTS", None)
     shutil.rmtree(os.environ.pop(FOLDER), ignore_errors=True)

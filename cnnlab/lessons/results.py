@@ -1,8 +1,10 @@
-"""The numbers that a lesson stands for, kept so that the summary can show the day on one page.
+"""All lessons: the numbers they stand for, kept so that the summary shows the day on one page.
 
-Each lesson records a few of its results; lesson 07 reads them. Numbers that this machine has not
-computed yet come from ``data/published/lesson_results.json``, written by the project's own run of
-all lessons: ``python -m cnnlab.lessons.results``.
+Each lesson records a few of its results with :func:`record`; lesson 07 reads them with
+:func:`recorded`. Numbers that this machine has not computed yet come from
+``data/published/lesson_results.json``, written by the project's own run of all lessons:
+``python -m cnnlab.lessons.results``. They are kept in ``CNNLAB_RESULTS``, or without that in the
+folder ``results`` beside the downloads.
 """
 
 from __future__ import annotations
@@ -10,13 +12,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
 from cnnlab.data.downloads import DownloadError, data_folder, packaged
+from cnnlab.runtime import write_atomically
 
 __all__ = ["Result", "record", "recorded"]
 
@@ -67,15 +69,16 @@ class Result:
         >>> print(Result("06", "field of ResNet-50", 427, unit="pixels"))
         427 pixels
         """
-        percent = self.unit == "%"
-        numbers = [
-            100 * x if percent else x for x in (self.value, self.low, self.high) if x is not None
-        ]
-        words = [
-            f"{x:.1f}" if percent else f"{x:,.0f}" if x == int(x) else f"{x:,.4g}" for x in numbers
-        ]
+        numbers = [x for x in (self.value, self.low, self.high) if x is not None]
+        words = [_write_number(x, self.unit) for x in numbers]
         interval = f" ({words[1]} to {words[2]})" if len(words) == 3 else ""
         return f"{words[0]} {self.unit}".rstrip() + interval
+
+
+def _write_number(number: float, unit: str) -> str:
+    if unit == "%":
+        return f"{100 * number:.1f}"
+    return f"{number:,.0f}" if number == int(number) else f"{number:,.4g}"
 
 
 def record(
@@ -112,7 +115,6 @@ def record(
     result = Result(lesson, name, float(value), low, high, unit, source, today)
     try:
         path = _folder() / f"{lesson}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
         others = [old for old in _read(path) if old.name != name]
         _write(path, [*others, result])
     except (OSError, RuntimeError) as error:
@@ -136,7 +138,8 @@ def recorded() -> list[Result]:
 
 
 def _folder() -> Path:
-    return data_folder() / "results"
+    chosen = os.environ.get("CNNLAB_RESULTS")
+    return Path(chosen) if chosen else data_folder() / "results"
 
 
 def _read(path: Path, *, here: bool = False) -> list[Result]:
@@ -151,11 +154,7 @@ def _read(path: Path, *, here: bool = False) -> list[Result]:
 def _write(path: Path, results: list[Result]) -> None:
     """Replace a file of results at once: two kernels may write at the same time."""
     rows = [{k: v for k, v in asdict(r).items() if k != "here"} for r in results]
-    handle, draft = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(rows, file, indent=1, ensure_ascii=False)
-        file.write("\n")
-    os.replace(draft, path)
+    write_atomically(path, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
 
 
 def main() -> None:

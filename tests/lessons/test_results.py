@@ -90,3 +90,10 @@ def test_publishing_needs_results(cache):
 )
 def test_numbers_are_words(result, words):
     assert str(result) == words
+
+
+def test_a_chosen_folder_keeps_results_out_of_the_data_folder(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("CNNLAB_RESULTS", str(tmp_path / "chosen"))
+    record("03", "Dice", 0.5)
+    assert [path.name for path in (tmp_path / "chosen").iterdir()] == ["03.json"]
+    assert own()[0].value == 0.5 and not (cache / "results").exists()
