@@ -11,9 +11,14 @@ from matplotlib.colors import to_rgb
 from sklearn.metrics import f1_score
 
 import cnnlab
-from cnnlab.lessons import segmentation
-from cnnlab.lessons import segmentation as mask_plots
-from cnnlab.lessons.segmentation import HIT, MISSED, dice_scores, mask_loader, mask_loss, segment
+from cnnlab.lessons.segmentation import (
+    HIT,
+    MISSED,
+    dice_scores,
+    overlay,
+    plot_masks,
+    segment,
+)
 from cnnlab.plotting import COLORS
 
 matplotlib.use("agg")
@@ -22,32 +27,6 @@ matplotlib.use("agg")
 def drawings(count: int, seed: int, size: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
     insects = cnnlab.draw_insects(count, size, seed)
     return torch.from_numpy(insects.images), torch.from_numpy(insects.masks)
-
-
-# -- pictures and masks together -------------------------------------------------------------------
-
-
-def test_all_eight_positions_occur_and_the_mask_always_follows():
-    y = torch.arange(16).view(1, 4, 4)
-    X = y.float()[:, None].expand(1, 3, 4, 4)
-    generator = torch.Generator().manual_seed(0)
-    seen = set()
-    for _ in range(100):
-        turned, mask = segmentation.turn_together(X, y, generator)
-        assert (turned == mask[:, None]).all()
-        seen.add(tuple(mask.flatten().tolist()))
-    assert len(seen) == 8
-
-
-def test_the_same_seed_gives_the_same_batches_and_a_test_set_keeps_its_order():
-    images, masks = drawings(10, seed=0)
-    first, again = (list(mask_loader(images, masks, 4, training=True, seed=3)) for _ in range(2))
-    assert len(first) == 2  # the incomplete batch is left out
-    for (X, y), (X_again, y_again) in zip(first, again, strict=True):
-        assert torch.equal(X, X_again) and torch.equal(y, y_again)
-    test = list(mask_loader(images, masks, 4))
-    assert torch.equal(torch.cat([y for _, y in test]).bool(), masks)
-    assert torch.equal(torch.cat([X for X, _ in test]), images / 255)
 
 
 # -- scores ----------------------------------------------------------------------------------------
@@ -82,19 +61,7 @@ def test_the_bootstrap_agrees_with_the_normal_formula_on_many_scores():
     assert high == pytest.approx(scores.mean().item() + half, abs=0.004)
 
 
-# -- loss ------------------------------------------------------------------------------------------
-
-
-def test_the_loss_of_a_coin_toss_is_ln_2_plus_the_dice_part():
-    targets = torch.tensor([[[0, 0, 0, 1]]])  # p = 1/2 everywhere: 2·½ / (2 + 1), smoothed by 1
-    loss = mask_loss(torch.zeros(1, 2, 1, 4), targets)
-    assert loss.item() == pytest.approx(0.6931 + 1 - (1 + 1) / (3 + 1), abs=1e-4)
-
-
-def test_an_empty_mask_gives_a_finite_loss_and_gradient():
-    logits = torch.zeros(1, 2, 3, 3, requires_grad=True)
-    mask_loss(logits, torch.zeros(1, 3, 3).long()).backward()
-    assert logits.grad.isfinite().all()
+# -- labels of pixels ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -124,9 +91,13 @@ def test_accuracy_counts_pixels_and_refuses_an_interval():
     model = torch.nn.Conv2d(3, 2, 1)
     right = (model(X).argmax(1) == y).double().mean().item()
     batches = [(X[:4], y[:4]), (X[4:], y[4:])]
-    result = cnnlab.evaluate(model, batches, criterion=mask_loss)
+
+    def doubled(logits, targets):
+        return 2 * torch.nn.functional.cross_entropy(logits, targets)
+
+    result = cnnlab.evaluate(model, batches, criterion=doubled)
     assert result.accuracy == pytest.approx(right)
-    assert result.loss == pytest.approx(mask_loss(model(X), y).item(), abs=1e-6)
+    assert result.loss == pytest.approx(doubled(model(X), y).item(), abs=1e-6)
     assert "of the pixels" in repr(result) and result.confusion_matrix().to_array().sum() == 384
     with pytest.raises(ValueError, match="no independent samples"):
         result.confidence_interval()
@@ -136,10 +107,10 @@ def test_accuracy_counts_pixels_and_refuses_an_interval():
 
 def test_a_small_u_net_learns_to_find_insects():
     cnnlab.set_seed(0)
-    train, val = mask_loader(*drawings(160, 1), 16, training=True), drawings(40, 2)
+    (X, y), val = drawings(160, 1), drawings(40, 2)
+    train = list(zip((X / 255).split(16), y.long().split(16), strict=True))
     model = cnnlab.UNet(2, (8, 16, 32))
-    fit = {"epochs": 6, "lr": 1e-2, "criterion": mask_loss}
-    history = cnnlab.fit(model, train, mask_loader(*val, 40), **fit)
+    history = cnnlab.fit(model, train, [(val[0] / 255, val[1].long())], epochs=8, lr=1e-2)
     everything = dice_scores(torch.ones_like(val[1]), val[1]).mean()
     found = dice_scores(segment(model, val[0]), val[1]).mean()
     assert history["val_loss"][-1] < history["val_loss"][0]
@@ -172,7 +143,7 @@ def test_with_eight_views_a_turned_picture_gets_the_turned_mask():
 def test_the_overlay_shows_hits_false_alarms_and_misses_in_their_colors():
     images = torch.full((1, 3, 1, 4), 100, dtype=torch.uint8)
     said, true = torch.tensor([[[1, 1, 0, 0]]]), torch.tensor([[[1, 0, 1, 0]]])
-    drawn = mask_plots.overlay(images, said, true, alpha=1.0)[0, :, 0].T  # (4, 3)
+    drawn = overlay(images, said, true, alpha=1.0)[0, :, 0].T  # (4, 3)
     expected = [255 * torch.tensor(to_rgb(c)) for c in (HIT, COLORS[1], MISSED)]
     assert torch.allclose(drawn[:3].float(), torch.stack(expected), atol=1.5)
     assert drawn[3].tolist() == [100, 100, 100]
@@ -180,9 +151,5 @@ def test_the_overlay_shows_hits_false_alarms_and_misses_in_their_colors():
 
 def test_figures_say_what_they_show_in_text_of_11_points():
     images, masks = drawings(2, 0)
-    legend = mask_plots.plot_masks(images, masks, masks, ["a", "b"]).get_legend()
+    legend = plot_masks(images, masks, masks, ["a", "b"]).get_legend()
     assert all(text.get_fontsize() >= 11 for text in legend.get_texts())
-    ax = mask_plots.plot_scores({"one": [0.5, 0.6, 0.7], "two": [0.8]}, xlabel="Dice (test)")
-    assert ax.get_xlabel() == "Dice (test)"
-    assert [text.get_text().strip() for text in ax.texts] == ["0.600", "0.800"]
-    assert ax.yaxis_inverted()
