@@ -1,6 +1,7 @@
-"""One idea each: the blocks of the famous networks up to 2016, short enough for a slide.
+"""Lesson 02: the blocks of the famous networks, one idea each, short enough for a slide.
 
-Every block maps (B, in_channels, H, W) to (B, out_channels, H, W), unless it says otherwise.
+Every block maps (B, in_channels, H, W) to (B, out_channels, H, W), unless it says otherwise. They
+stand in the order of the lesson: Inception, residual and dense blocks, split channels, patches.
 """
 
 from __future__ import annotations
@@ -20,10 +21,6 @@ __all__ = [
     "SqueezeExcite",
     "auxiliary_head",
     "conv",
-    "factorized",
-    "overlapping_pool",
-    "separable",
-    "small_kernels",
 ]
 
 
@@ -47,34 +44,8 @@ def conv(
     )
 
 
-def overlapping_pool() -> nn.MaxPool2d:
-    """Pool 3×3 windows that are 2 apart, so that neighbors overlap.
-
-    Source: Krizhevsky, Sutskever and Hinton (2012), *NIPS*, section 3.4.
-
-    Examples
-    --------
-    >>> overlapping_pool()(torch.zeros(1, 8, 13, 13)).shape
-    torch.Size([1, 8, 6, 6])
-    """
-    return nn.MaxPool2d(kernel_size=3, stride=2)
-
-
-def small_kernels(channels: int, layers: int = 3) -> nn.Sequential:
-    """Stack 3×3 convolutions: three of them see as far as one of 7×7.
-
-    Source: Simonyan and Zisserman (2015), *ICLR*, section 2.3.
-
-    Examples
-    --------
-    >>> small_kernels(8)(torch.zeros(1, 8, 9, 9)).shape
-    torch.Size([1, 8, 9, 9])
-    """
-    return nn.Sequential(*(conv(channels, channels, 3) for _ in range(layers)))
-
-
 class Inception(nn.Module):
-    """Four branches look at several scales; 1×1 convolutions make the large kernels cheap.
+    """Four branches with kernels of several sizes; 1×1 convolutions make the large ones cheap.
 
     Source: Szegedy et al. (2015), *CVPR*, Fig. 2. With ``squeeze=None`` nothing is squeezed.
 
@@ -99,26 +70,12 @@ class Inception(nn.Module):
         self.pool = nn.Sequential(pool, conv(in_channels, part, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Ask all branches and lay their maps side by side."""
+        """Join the maps of all branches: (B, in_channels, H, W) to (B, out_channels, H, W)."""
         return torch.cat([self.one(x), self.three(x), self.five(x), self.pool(x)], dim=1)
 
 
-def factorized(in_channels: int, out_channels: int, kernel: int = 7) -> nn.Sequential:
-    """Replace a kernel of n×n by a row and a column.
-
-    Source: Szegedy et al. (2016), *CVPR*, section 3.2 (Inception-v3).
-
-    Examples
-    --------
-    >>> factorized(8, 8)(torch.zeros(1, 8, 9, 9)).shape
-    torch.Size([1, 8, 9, 9])
-    """
-    row = conv(in_channels, out_channels, (1, kernel))
-    return nn.Sequential(row, conv(out_channels, out_channels, (kernel, 1)))
-
-
 def auxiliary_head(channels: int, num_classes: int = 10) -> nn.Sequential:
-    """Classify half-way: a second loss for the early layers, thrown away after training.
+    """Classify half-way: a second loss for the early layers, removed after training.
 
     Source: Szegedy et al. (2015; 2016), *CVPR* (Inception-v1 and -v3).
 
@@ -156,9 +113,9 @@ class Reduction(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Squeeze, look around, expand, and add the input: the block of ResNet-50.
+    """Reduce the channels, convolve, expand them, add the input: the block of ResNet-50.
 
-    With ``groups`` the middle layer works in parallel parts (ResNeXt). With ``scale`` the sum
+    With ``groups`` the middle layer works in parallel parts (ResNeXt). With ``scale`` the change
     is damped, as in Inception-ResNet-v2. The input needs as many channels as the output.
     Sources: He et al. (2016), *CVPR*, Fig. 5; Xie et al. (2017), *CVPR*, Fig. 3; Szegedy et al.
     (2017), *AAAI*, section 3.3.
@@ -173,13 +130,13 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.scale = scale
         self.squeeze = conv(channels, width, 1)
-        self.look = conv(width, width, 3, groups=groups)
+        self.spatial = conv(width, width, 3, groups=groups)
         expand = nn.Conv2d(width, channels, 1, bias=False)
         self.expand = nn.Sequential(expand, nn.BatchNorm2d(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, channels, H, W) to the same shape."""
-        change = self.expand(self.look(self.squeeze(x)))
+        change = self.expand(self.spatial(self.squeeze(x)))
         return F.relu(x + self.scale * change)
 
 
@@ -209,29 +166,13 @@ class DenseBlock(nn.Module):
         return x
 
 
-def separable(in_channels: int, out_channels: int, kernel: int = 3) -> nn.Sequential:
-    """Look around in each channel alone, then mix the channels at each place.
-
-    Source: Chollet (2017), *CVPR* (Xception).
-
-    Examples
-    --------
-    >>> import torch
-    >>> separable(8, 16)(torch.zeros(1, 8, 9, 9)).shape
-    torch.Size([1, 16, 9, 9])
-    """
-    depthwise = nn.Conv2d(in_channels, in_channels, kernel, padding=kernel // 2, groups=in_channels)
-    return nn.Sequential(depthwise, conv(in_channels, out_channels, 1))
-
-
 class InvertedResidual(nn.Module):
-    """Expand, look around in each channel, squeeze; the shortcut joins the thin ends.
+    """Expand, convolve each channel alone, reduce; the residual connection joins the thin ends.
 
     Source: Sandler et al. (2018), *CVPR* (MobileNet-v2). There is no ReLU on the thin end.
 
     Examples
     --------
-    >>> import torch
     >>> InvertedResidual(16)(torch.zeros(1, 16, 9, 9)).shape
     torch.Size([1, 16, 9, 9])
     """
@@ -240,24 +181,23 @@ class InvertedResidual(nn.Module):
         super().__init__()
         wide = expansion * channels
         self.expand = conv(channels, wide, 1)
-        self.look = conv(wide, wide, 3, groups=wide)
+        self.depthwise = conv(wide, wide, 3, groups=wide)
         self.squeeze = nn.Sequential(
             nn.Conv2d(wide, channels, 1, bias=False), nn.BatchNorm2d(channels)
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, channels, H, W) to the same shape."""
-        return x + self.squeeze(self.look(self.expand(x)))
+        return x + self.squeeze(self.depthwise(self.expand(x)))
 
 
 class SqueezeExcite(nn.Module):
-    """Let the whole picture decide how loud each channel is.
+    """Weigh each channel by what the whole image contains.
 
     Source: Hu, Shen and Sun (2018), *CVPR*; every block of EfficientNet-B0 has one.
 
     Examples
     --------
-    >>> import torch
     >>> SqueezeExcite(16)(torch.zeros(1, 16, 9, 9)).shape
     torch.Size([1, 16, 9, 9])
     """
@@ -274,39 +214,37 @@ class SqueezeExcite(nn.Module):
 
 
 class ConvNeXtBlock(nn.Module):
-    """A transformer's recipe with a convolution: 7×7 for each channel, then mix in four widths.
+    """Convolve each channel with 7×7, then mix the channels by two linear layers, as in a ViT.
 
     Source: Liu et al. (2022), *CVPR*, Fig. 4.
 
     Examples
     --------
-    >>> import torch
     >>> ConvNeXtBlock(16)(torch.zeros(1, 16, 9, 9)).shape
     torch.Size([1, 16, 9, 9])
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.look = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
+        self.depthwise = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
         self.norm = nn.LayerNorm(channels)
-        self.mix = nn.Sequential(
+        self.mlp = nn.Sequential(
             nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels)
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, channels, H, W) to the same shape."""
-        seen = self.look(x).permute(0, 2, 3, 1)  # (B, H, W, channels): linear layers mix the last
-        return x + self.mix(self.norm(seen)).permute(0, 3, 1, 2)
+        y = self.depthwise(x).permute(0, 2, 3, 1)  # (B, H, W, channels): linear layers mix the last
+        return x + self.mlp(self.norm(y)).permute(0, 3, 1, 2)
 
 
 class PatchEncoder(nn.Module):
-    """Cut the picture into patches and let every patch look at every other one.
+    """Cut the image into patches and let every patch attend to every other one.
 
     Source: Dosovitskiy et al. (2021), *ICLR* (ViT). Maps (B, 3, H, W) to (B, tokens, channels).
 
     Examples
     --------
-    >>> import torch
     >>> PatchEncoder(32)(torch.zeros(1, 3, 32, 32)).shape
     torch.Size([1, 16, 32])
     """
@@ -317,7 +255,7 @@ class PatchEncoder(nn.Module):
         self.attention = nn.MultiheadAttention(channels, heads, batch_first=True)
 
     def forward(self, x: Tensor, positions: Tensor | float = 0) -> Tensor:
-        """Add what says where a patch lies (1, tokens, channels), if anything does."""
+        """Map images (B, 3, H, W) to tokens; positions (1, tokens, channels) are added if given."""
         tokens = self.embed(x).flatten(2).transpose(1, 2)  # (B, tokens, channels)
         tokens = tokens + positions
         return tokens + self.attention(tokens, tokens, tokens, need_weights=False)[0]
