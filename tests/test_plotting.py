@@ -152,18 +152,6 @@ def test_the_style_sheet_has_the_colors_of_the_palette():
         assert [f"#{color.lstrip('#')}" for color in cycle] == list(COLORS)
 
 
-def test_colors_differ_in_brightness_or_hue_also_for_the_color_blind():
-    """Simulated deuteranopia (Viénot et al. 1999): the first four must stay apart."""
-    to_deuteranope = np.array(
-        [[0.29275, 0.70725, 0.0], [0.29275, 0.70725, 0.0], [-0.02234, 0.02234, 1.0]]
-    )
-    seen = [to_deuteranope @ matplotlib.colors.to_rgb(c) for c in COLORS[:4]]
-    distances = [np.linalg.norm(a - b) for i, a in enumerate(seen) for b in seen[:i]]
-    assert min(distances) > 0.15
-    for color in COLORS[:3]:  # used for lines and text on white
-        assert 1.05 / (luminance(color) + 0.05) >= 3
-
-
 def test_no_text_is_small(evaluation):
     for ax in (plot_confusion(evaluation), plot_intervals({"a": evaluation}, 0.5)):
         texts = ax.findobj(matplotlib.text.Text)

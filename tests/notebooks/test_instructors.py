@@ -8,7 +8,7 @@ from typing import Any
 import nbformat
 from repository import ROOT
 
-from cnnlab.__main__ import build_parser
+from cnnlab.publish.command_line import build_parser
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PART = README.split("## For instructors\n")[1].split("\n## ")[0]

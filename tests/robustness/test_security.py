@@ -14,7 +14,7 @@ import pytest
 import yaml
 from repository import NOTEBOOKS, ROOT
 
-import cnnlab.__main__ as command_line
+from cnnlab.publish import command_line
 
 MODULES = sorted((ROOT / "cnnlab").rglob("*.py"))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
