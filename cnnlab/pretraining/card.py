@@ -15,14 +15,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 from scipy.stats import binomtest
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from cnnlab.data.augmentation import augment
 from cnnlab.data.datasets import load_ants_and_bees
 from cnnlab.data.folders import read_split
 from cnnlab.data.splits import ImageData, Split
-from cnnlab.evaluation import Evaluation, evaluate
 from cnnlab.models.backbones import Normalize, load_backbone, read_weights
 from cnnlab.models.small import TinyResNet
 from cnnlab.plotting import plot_filters
@@ -79,49 +78,34 @@ def _train(model: nn.Module, data: ImageData, epochs: int, lr: float, seed: int)
     return model
 
 
-class Mirrored(nn.Module):
-    """A classifier that also looks at the mirror image, and averages the probabilities.
-
-    Examples
-    --------
-    >>> double = Mirrored(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)))
-    >>> double(torch.rand(5, 3, 2, 2)).exp().sum(dim=1).allclose(torch.ones(5))
-    True
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to log-probabilities (B, K)."""
-        seen = self.model(x).softmax(dim=1) + self.model(x.flip(-1)).softmax(dim=1)
-        return (seen / 2).log()
+@torch.inference_mode()
+def accuracy(model: nn.Module, split: Split) -> float:
+    """Average the probabilities of each image and its mirror image; return the share right."""
+    model.eval()
+    X = Normalize()(split.inputs)  # (N, 3, H, W)
+    probabilities = model(X).softmax(dim=1) + model(X.flip(-1)).softmax(dim=1)
+    return (probabilities.argmax(dim=1) == split.labels).double().mean().item()
 
 
-def measure(source: str, seeds: Sequence[int]) -> dict[str, list[Evaluation]]:
-    """Train with each strategy and seed; test each on images and their mirror images."""
-    results: dict[str, list[Evaluation]] = {}
+def measure(source: str, seeds: Sequence[int]) -> str:
+    """Train with each strategy and seed, test each, and return a Markdown table."""
+    scores: dict[str, list[float]] = {}
     for seed in seeds:
         data = together(load_ants_and_bees(source, SIZE, seed=seed))
-        test = data.loaders(BATCH_SIZE, transform=Normalize()).test
         for name, model in train_strategies(data, seed).items():
-            results.setdefault(name, []).append(evaluate(Mirrored(model), test))
-    return results
+            scores.setdefault(name, []).append(accuracy(model, data.test))
+    return table(TITLES[source], len(data.test), scores)
 
 
-def table(title: str, results: dict[str, list[Evaluation]]) -> str:
+def table(title: str, count: int, scores: dict[str, list[float]]) -> str:
     """Return a Markdown table: mean, deviation over seeds, Wilson's interval for the mean."""
-    first = next(iter(results.values()))
-    count = len(first[0].targets)
     rows = [
-        f"**{title}** ({count} test images, {len(first)} seeds)\n",
+        f"**{title}** ({count} test images, {len(scores['frozen'])} seeds)\n",
         "| strategy | mean | deviation over seeds | 95 % interval (Wilson) |",
         "|---|---|---|---|",
     ]
-    for name, evaluations in results.items():
-        scores = [evaluation.accuracy for evaluation in evaluations]
-        mean, spread = statistics.mean(scores), statistics.stdev(scores)
+    for name, values in scores.items():
+        mean, spread = statistics.mean(values), statistics.stdev(values)
         low, high = binomtest(round(mean * count), count).proportion_ci(method="wilson")
         rows.append(f"| {name} | {mean:.1%} | {spread:.1%} | {low:.1%} to {high:.1%} |")
     return "\n".join(rows)
@@ -140,7 +124,7 @@ def write_card(path: Path, source: str | Path, seeds: Sequence[int], sources: Se
         options=", ".join(f"{k} {v}" for k, v in json.loads(card["settings"]).items()),
         count=len(images.labels),
         size=SIZE,
-        tables="\n\n".join(table(TITLES[name], measure(name, seeds)) for name in sources),
+        tables="\n\n".join(measure(name, seeds) for name in sources),
         **top_accuracy(load_backbone("tiny_resnet").model, images.inputs, images.labels),
         **card,
     )
