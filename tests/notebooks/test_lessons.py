@@ -1,12 +1,16 @@
-"""What the lessons print when they are run on real data."""
+"""What the lessons print and record when they are run."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
 
 import pytest
 from executed import executed
-from repository import NOTEBOOKS
+from repository import NOTEBOOKS, ROOT
+
+from cnnlab.lessons.results import recorded
 
 ROW = re.compile(
     r"^(from scratch|frozen backbone|fine-tuned) +([\d.]+)% +([\d.]+)% to ([\d.]+)% +"
@@ -38,3 +42,23 @@ def test_lesson_09_on_the_photographs(photos):
     assert accuracy["from scratch"] < accuracy["frozen backbone"] - 10
     assert accuracy["from scratch"] < accuracy["fine-tuned"]
     assert "imageNotFound.gif" in text
+
+
+PUBLISHED = json.loads((ROOT / "data/published/lesson_results.json").read_text("utf-8"))
+RECORDING = sorted({result["lesson"] for result in PUBLISHED})
+
+
+@pytest.mark.parametrize("lesson", RECORDING)
+def test_a_lesson_still_measures_what_was_published(lesson: str) -> None:
+    """Lesson 07 shows the published numbers where a machine has none of its own."""
+    printed(lesson)  # executed, it has recorded its results
+    here = {result.name: result for result in recorded() if result.here}
+    compared = 0
+    for old in (result for result in PUBLISHED if result["lesson"] == lesson):
+        new = here[old["name"]]
+        if new.source == old["source"]:  # published are those on drawings and digits
+            low, high = old["low"] or old["value"], old["high"] or old["value"]
+            slack = max(0.05 * abs(old["value"]), 0.03 if old["unit"] == "%" else 0)
+            assert low - slack <= new.value <= high + slack, old["name"]
+            compared += 1
+    assert compared or os.environ.get("CNNLAB_MIRROR"), "nothing was measured on the same data"
