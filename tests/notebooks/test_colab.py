@@ -1,7 +1,7 @@
 """An imitation of Colab: its old IPython beside today's torch, an empty folder, a stamped lesson.
 
 It installs a virtual environment from PyPI, which takes minutes, so it is off by default:
-``pytest -m benchmark tests/test_colab.py``.
+``pytest -m benchmark tests/notebooks/test_colab.py``.
 """
 
 from __future__ import annotations

@@ -69,3 +69,13 @@ def test_the_floors_it_draws_are_those_that_are_checked() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     (layers,) = re.findall(r"^layers = \[(.*?)^\]", text, re.DOTALL | re.MULTILINE)
     assert floors == [set(re.findall(r"\w+", line)) for line in layers.strip().splitlines()]
+
+
+def test_files_that_are_named_are_there() -> None:
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("data/*.md"), ROOT / "pyproject.toml"]
+    named = {
+        (page.name, path)
+        for page in pages
+        for path in re.findall(r"\b(?:tests|cnnlab|notebooks)/[\w/]+\.\w+", page.read_text("utf-8"))
+    }
+    assert named and [each for each in named if not (ROOT / each[1]).exists()] == []
