@@ -86,7 +86,7 @@ def test_a_cell_before_its_time_says_which_name_is_missing():
     path = next(path for path in NOTEBOOKS if path.name.startswith("07_"))
     with kernel(path) as client:
         cells = [(i, c) for i, c in enumerate(client.nb.cells) if c.cell_type == "code"]
-        needy = next((i, c) for i, c in cells if "plot_day(results" in c.source)
+        needy = next((i, c) for i, c in cells if "plot_day(" in c.source)
         with pytest.raises(CellExecutionError) as caught:
             client.execute_cell(needy[1], needy[0])
         assert re.search(r"NameError: name '\w+' is not defined", strip_ansi(str(caught.value)))
