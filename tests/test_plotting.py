@@ -174,7 +174,7 @@ def test_a_described_figure_carries_its_text_and_is_closed(monkeypatch, evaluati
     )
     describe(drawing, "Two errors.")
     assert shown == [(ax.figure, {"image/png": {"alt": "Two errors."}})]
-    assert not plt.get_fignums()
+    assert ax.figure.number not in plt.get_fignums()
 
 
 def test_show_source_leaves_out_the_docstring(capsys):

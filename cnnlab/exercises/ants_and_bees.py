@@ -15,7 +15,7 @@ __all__ = ["majority_baseline", "parameter_groups", "wilson_interval"]
 def labels_of_two_sets(generator: torch.Generator) -> Cases:
     """Yield (train_labels, test_labels); the most frequent ones differ, and both together, too."""
     yield torch.tensor([0, 0, 1]), torch.tensor([1, 1, 0, 1])
-    for counts in [((20, 9), (11, 30)), ((10, 8, 0), (3, 8, 9)), ((5, 12, 8), (7, 9, 14))]:
+    for counts in [((20, 9), (11, 30)), ((10, 8, 0), (3, 8, 9)), ((5, 8, 12), (9, 14, 7))]:
         labels = [torch.arange(len(n)).repeat_interleave(torch.tensor(n)) for n in counts]
         yield tuple(x[torch.randperm(len(x), generator=generator)] for x in labels)
 

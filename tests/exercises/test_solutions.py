@@ -20,8 +20,10 @@ from cnnlab.exercises.engine import Exercise, ExerciseError
 OPERATORS = {
     ast.Add: [ast.Sub, ast.Mult], ast.Sub: [ast.Add], ast.Mult: [ast.Div, ast.Add],
     ast.Div: [ast.Mult, ast.FloorDiv], ast.FloorDiv: [ast.Mod, ast.Mult, ast.Div],
-    ast.Mod: [ast.FloorDiv], ast.Pow: [ast.Mult], ast.BitAnd: [ast.BitOr], ast.And: [ast.Or],
-    ast.LtE: [ast.Lt, ast.GtE], ast.GtE: [ast.Gt, ast.LtE], ast.Eq: [ast.NotEq],
+    ast.Mod: [ast.FloorDiv, ast.Mult, ast.Add, ast.Sub], ast.Pow: [ast.Mult],
+    ast.BitAnd: [ast.BitOr], ast.And: [ast.Or],
+    ast.LtE: [ast.Lt, ast.GtE], ast.GtE: [ast.Gt, ast.LtE],
+    ast.Eq: [ast.NotEq, ast.Lt, ast.Gt, ast.LtE, ast.GtE],
     ast.IsNot: [ast.Is],
 }  # fmt: skip
 SWAPS = [
@@ -33,6 +35,9 @@ EQUIVALENT = {  # other ways to write the same
     "convolution.by_hand": {  # the kernel's lower left number is 0
         "x = torch.tensor([[1, 0, 2], [3, 1, 0], [(1), 2, 1]])",
         "x = torch.tensor([[1, 0, 2], [3, 1, 0], [(-1), 2, 1]])",
+        # a window may reach over the lower and the right edge
+        "output[row, column] = (x[row : (row * 2 + 2), column : column + 2] * kernel).sum()",
+        "output[row, column] = (x[row : row + 2, column : (column * 2 + 2)] * kernel).sum()",
     },
     "convolution.same_padding": {"return (dilation * (kernel - 1) / 2)"},
     "datasets.channel_statistics": {"x = (train_images) / 255  # (N, C, H, W)"},
@@ -40,6 +45,8 @@ EQUIVALENT = {  # other ways to write the same
         "weights_of_one_kernel = (kernel * kernel * in_channels / groups)"
     },
     "upsampling.dice": {
+        "both = ((prediction + 2 & target)).sum().item()",  # the last bit stays as it is
+        "both = ((prediction & target + 2)).sum().item()",
         "both = ((prediction & target).sum())",
         "sizes = (prediction.sum()) + target.sum().item()",
         "sizes = prediction.sum().item() + (target.sum())",
@@ -60,7 +67,8 @@ EQUIVALENT = {  # other ways to write the same
     },
     "day.encoder_sides": {"return [(padded / 2 ** level) for level in range(depth + 1)]"},
     "filters.wave_angle": {
-        "return (torch.rad2deg(torch.atan2(frequency[row], frequency[column])) % 180)"
+        "energy = torch.fft.fft2((kernel.mean() - kernel)).abs()",
+        "return (torch.rad2deg(torch.atan2(frequency[row], frequency[column])) % 180)",
     },
     "ants_and_bees.majority_baseline": {"return ((test_labels == majority).float().mean())"},
 }
@@ -76,9 +84,15 @@ def alternatives(node: ast.AST, swaps: list[set[str]], strings: set[str]) -> Ite
         if field in ("elts", "args", "keywords", "ifs", "values") and isinstance(old, list):
             for i in range(len(old)):  # one item, argument or condition less
                 yield altered(node, field, old[:i] + old[i + 1 :])
+    for side in ("left", "right"):  # x - y becomes x + 2 - y
+        if isinstance(operand := getattr(node, side, None), ast.Name | ast.UnaryOp):
+            for other in with_two(operand):
+                yield altered(node, side, other)
     match node:
         case ast.BinOp():
             yield from (node.left, node.right)
+            if not isinstance(node.op, ast.Add | ast.Mult | ast.BitAnd):
+                yield ast.BinOp(node.right, node.op, node.left)
         case ast.UnaryOp():
             yield node.operand
         case ast.IfExp():
@@ -94,11 +108,18 @@ def alternatives(node: ast.AST, swaps: list[set[str]], strings: set[str]) -> Ite
         case ast.Constant(value=str(value)) if value in strings:
             without_a_letter = {value[:i] + value[i + 1 :] for i in range(len(value))}
             yield from (ast.Constant(text) for text in (strings | without_a_letter) - {value})
+        case ast.Return(value=ast.expr() as value):
+            yield from map(ast.Return, with_two(value))
         case ast.Name(id=name, ctx=ast.Load()) | ast.Attribute(attr=name):
             for other in sorted({x for names in swaps if name in names for x in names} - {name}):
                 yield altered(node, "id" if isinstance(node, ast.Name) else "attr", other)
         case ast.Expr(value=ast.Call()) | ast.For() | ast.If():
             yield ast.Pass()
+
+
+def with_two(node: ast.expr) -> Iterator[ast.expr]:
+    for operator in (ast.Add(), ast.Sub(), ast.Mult(), ast.FloorDiv()):
+        yield ast.BinOp(node, operator, ast.Constant(2))
 
 
 def altered(node: ast.AST, field: str, value: Any) -> ast.AST:
@@ -182,4 +203,4 @@ def test_a_spoiled_solution_is_refused_by_judge_and_check(name: str, monkeypatch
         else:
             refused.add(source)
     assert passed.keys() == EQUIVALENT.get(name, set()), passed
-    assert len(refused) >= 4
+    assert len(refused) >= (20 if callable(answer) else 4)
