@@ -55,10 +55,12 @@ def share(config: pytest.Config) -> None:
         os.environ[FOLDER] = tempfile.mkdtemp(prefix="lessons-")
         # what lessons record stays out of the user's data folder
         os.environ["CNNLAB_RESULTS"] = str(Path(os.environ[FOLDER], "results"))
+        os.environ["PYTHONWARNINGS"] = "default"  # kernels print deprecations, which are tested
         config.add_cleanup(forget)
 
 
 def forget() -> None:
     """Remove what was kept."""
-    os.environ.pop("CNNLAB_RESULTS", None)
+    for name in ("CNNLAB_RESULTS", "PYTHONWARNINGS"):
+        os.environ.pop(name, None)
     shutil.rmtree(os.environ.pop(FOLDER), ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from pathlib import Path
 
 import pytest
 from executed import executed
@@ -42,6 +43,13 @@ def test_lesson_09_on_the_photographs(photos):
     assert accuracy["from scratch"] < accuracy["frozen backbone"] - 10
     assert accuracy["from scratch"] < accuracy["fine-tuned"]
     assert "imageNotFound.gif" in text
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_lesson_causes_no_warning(path: Path) -> None:
+    outputs = [out for cell in executed(path).cells for out in cell.get("outputs", [])]
+    errors = "".join(out.text for out in outputs if out.get("name") == "stderr")
+    assert not re.search(r"\w*Warning\b.*", errors)
 
 
 PUBLISHED = json.loads((ROOT / "data/published/lesson_results.json").read_text("utf-8"))

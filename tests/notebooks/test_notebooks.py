@@ -97,6 +97,24 @@ def test_claims_are_short_and_ask_for_a_prediction(notebook):
     assert predictions >= 3
 
 
+PENDING = re.compile("0[1-57-9]_")  # lessons that are not rewritten yet
+
+
+def test_what_you_should_see_is_asserted(notebook, request):
+    """Some cell between a claim and the one before holds assertions, each with its sentence."""
+    if PENDING.match(request.node.callspec.id):
+        request.applymarker(pytest.mark.xfail)
+    asserted = []
+    for cell in notebook.cells:
+        lines = cell.metadata.get("nbmake", {}).get("post_cell_execute", [])
+        assertions = [x for x in ast.walk(ast.parse("\n".join(lines))) if isinstance(x, ast.Assert)]
+        assert all(assertion.msg for assertion in assertions), "an assertion without a sentence"
+        asserted += assertions
+        if "What you should see" in cell.source:
+            assert asserted, cell.source[:80]
+            asserted = []
+
+
 def test_exercises_have_prompt_stub_check_and_folded_solution(notebook):
     cells = notebook.cells
     prompts = [i for i, cell in enumerate(cells) if "### Exercise" in cell.source]
