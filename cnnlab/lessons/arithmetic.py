@@ -1,40 +1,28 @@
-"""Lessons 03 and 04: small matrices drawn with the number in every cell.
+"""Lessons 00, 03 and 04: small matrices drawn with the number in every cell.
 
 :func:`plot_grids` draws any matrices beside each other. Made of it: :func:`plot_recipe`, the steps
-of a transposed convolution, and :func:`plot_arithmetic`, the settings of a guide to convolution
-arithmetic as small multiples.
+of a transposed convolution.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from enum import IntEnum
-from textwrap import fill
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
-from cnnlab.fields import conv_size
-from cnnlab.lessons.transposed import TransposedConvolution, transposed_convolution
+from cnnlab.lessons.transposed import TransposedConvolution
 from cnnlab.plotting import COLORS, styled
 
-__all__ = [
-    "GUIDE",
-    "Grid",
-    "Kind",
-    "Setting",
-    "plot_arithmetic",
-    "plot_grids",
-    "plot_recipe",
-]
+__all__ = ["Grid", "Kind", "plot_grids", "plot_recipe"]
 
 LARGEST_CELL = 0.6  # inches
 CHARACTER = 0.1  # inches, the width of a letter of a title
@@ -222,38 +210,6 @@ def _tint(color: str, share: np.ndarray) -> np.ndarray:
     return 1 - share[..., None] * (1 - np.array(to_rgb(color)))
 
 
-class Setting(NamedTuple):
-    """The numbers of a convolution or a transposed one, on a square image."""
-
-    size: int
-    kernel: int
-    stride: int = 1
-    padding: int = 0
-    output_padding: int = 0
-    dilation: int = 1
-    transposed: bool = False
-
-
-# The animations of "A guide to convolution arithmetic for deep learning" (Dumoulin and Visin 2016).
-GUIDE = {
-    "no padding, no strides": Setting(4, 3),
-    "arbitrary padding, no strides": Setting(5, 4, padding=2),
-    "half padding, no strides": Setting(5, 3, padding=1),
-    "full padding, no strides": Setting(5, 3, padding=2),
-    "no padding, strides": Setting(5, 3, stride=2),
-    "padding, strides": Setting(5, 3, stride=2, padding=1),
-    "padding, strides (odd)": Setting(6, 3, stride=2, padding=1),
-    "no padding, dilation": Setting(7, 3, dilation=2),
-    "no padding, no strides, transposed": Setting(2, 3, transposed=True),
-    "arbitrary padding, no strides, transposed": Setting(6, 4, padding=2, transposed=True),
-    "half padding, no strides, transposed": Setting(5, 3, padding=1, transposed=True),
-    "full padding, no strides, transposed": Setting(7, 3, padding=2, transposed=True),
-    "no padding, strides, transposed": Setting(2, 3, stride=2, transposed=True),
-    "padding, strides, transposed": Setting(3, 3, stride=2, padding=1, transposed=True),
-    "padding, strides, transposed (odd)": Setting(3, 3, 2, 1, output_padding=1, transposed=True),
-}
-
-
 def plot_recipe(view: TransposedConvolution, step: int | None = None) -> plt.Axes:
     """Draw a transposed convolution as an ordinary one: every step of the recipe with its numbers.
 
@@ -272,6 +228,7 @@ def plot_recipe(view: TransposedConvolution, step: int | None = None) -> plt.Axe
 
     Examples
     --------
+    >>> from cnnlab.lessons.transposed import transposed_convolution
     >>> view = transposed_convolution(torch.ones(2, 2), torch.ones(3, 3), stride=2, padding=1)
     >>> ax = plot_recipe(view, step=4)
     >>> [text.get_text() for text in ax.texts][-1]
@@ -297,71 +254,6 @@ def plot_recipe(view: TransposedConvolution, step: int | None = None) -> plt.Axe
     ]
     columns = 5 if sum(grid.values.shape[1] for grid in grids) <= 18 else 3
     return plot_grids(grids, columns=columns, symbols=["→", "→", "∗", "="])
-
-
-def plot_arithmetic(settings: Mapping[str, Setting] = GUIDE, columns: int = 4) -> np.ndarray:
-    """Draw small multiples: input with its zeros, kernel in its middle position, and output.
-
-    Parameters
-    ----------
-    settings : mapping
-        Name -> Setting, a panel each. By default those of the guide to convolution arithmetic.
-    columns : int
-        Panels in a row.
-
-    Returns
-    -------
-    array of Axes
-        Shape (rows, columns).
-
-    Examples
-    --------
-    >>> axes = plot_arithmetic({"up by two": Setting(2, 2, stride=2, transposed=True)}, columns=1)
-    >>> axes[0, 0].get_title().splitlines()
-    ['up by two', '2 → 4: k=2, s=2, p=0']
-    """
-    rows = -(-len(settings) // columns)
-    with styled():
-        figure, axes = plt.subplots(rows, columns, squeeze=False)
-        for ax in axes.flat:
-            ax.axis("off")
-        for ax, (name, setting) in zip(axes.flat, settings.items(), strict=False):
-            padded, output = panel = _panel(setting)
-            width = 0.2 * (len(padded.values) + len(output.values)) + GAP  # cells of 0.2 inches
-            plot_grids(panel, symbols="→", numbers=False, legend=False, width=width, ax=ax)
-            sides = f"{setting.size} → {len(output.values)}"
-            numbers = f"k={setting.kernel}, s={setting.stride}, p={setting.padding}"
-            more = ", d=2" if setting.dilation > 1 else ", q=1" if setting.output_padding else ""
-            ax.set_title(f"{fill(name, 26)}\n{sides}: {numbers}{more}", fontsize=11)
-        used = axes.flat[: len(settings)]  # cells of one size: all panels show the same area
-        right = max(ax.get_xlim()[1] for ax in used)
-        bottom = max(ax.get_ylim()[0] for ax in used)
-        for ax in used:
-            ax.set(xlim=(-0.1, right), ylim=(bottom, -0.1), anchor="N")
-        figure.set_size_inches(2.6 * columns, (2.5 * bottom / right + 0.7) * rows + 0.4)
-        kinds = {Kind.INPUT, Kind.BORDER, Kind.OUTPUT}
-        if any(setting.transposed for setting in settings.values()):
-            kinds.add(Kind.INSERTED_ZERO)
-        figure.legend(handles=_patches(kinds), loc="outside lower center", ncols=4)
-    return axes
-
-
-def _panel(setting: Setting) -> tuple[Grid, Grid]:
-    """Return the input with its zeros and the kernel's frame, and the output with its own."""
-    size, k, s, p, q, d, transposed = setting
-    view = transposed_convolution(torch.ones(size, size), torch.ones(k, k), s, p, q, d)
-    if transposed:
-        side, kinds, step = view.output_size[0], _kinds(view)[1], 1
-    else:
-        side, step = conv_size(size, k, s, p, d), s
-        kinds = F.pad(torch.full((size, size), Kind.INPUT), (p, p, p, p), value=Kind.BORDER)
-    middle, output = (side - 1) // 2, torch.ones(side, side)
-    footprint = _mask(kinds, (middle * step, middle * step), (k, k), (d, d))
-    here = _mask(output, (middle, middle), (1, 1), (1, 1))
-    return (
-        Grid("", torch.zeros(kinds.shape), kinds, footprint),
-        Grid("", output, torch.full(output.shape, Kind.OUTPUT), here),
-    )
 
 
 def _kinds(view: TransposedConvolution) -> tuple[Tensor, Tensor]:

@@ -1,31 +1,21 @@
-"""Lesson 04: the transposed convolution taken apart, and the sizes and stamps around it.
+"""Lesson 04: the general transposed convolution, and the stamps that overlap in it.
 
 :func:`transposed_convolution` returns each step of the recipe (stretch, pad, rotate, convolve) and
-four views that agree: stamps, zeros, a matrix, a gradient. :func:`conv_size` and
-:func:`conv_transpose_size` are the formulas for sizes, :func:`bed_of_nails` puts zeros between
-numbers, and :func:`overlap_count` counts the stamps that reach an output.
+four views that agree: stamps, zeros, a matrix, a gradient; with batch, channels and every setting
+that torch knows. :func:`bed_of_nails` puts zeros between numbers, and :func:`overlap_count` counts
+the stamps that reach an output.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cnnlab.fields import conv_size, conv_transpose_size
-
-__all__ = [
-    "TransposedConvolution",
-    "bed_of_nails",
-    "conv_size",
-    "conv_transpose_size",
-    "overlap_count",
-    "transposed_convolution",
-]
+__all__ = ["TransposedConvolution", "bed_of_nails", "overlap_count", "transposed_convolution"]
 
 Pair = tuple[int, int]
 
@@ -59,9 +49,7 @@ def transposed_convolution(
     Raises
     ------
     ValueError
-        If shapes or settings do not fit each other; the message says what would.
-    TypeError
-        If x and kernel hold different types of numbers.
+        If shapes or settings do not fit each other; the message is torch's own.
 
     Examples
     --------
@@ -78,28 +66,12 @@ def transposed_convolution(
             f"x has shape {tuple(x.shape)} and kernel {tuple(kernel.shape)}: give both as (H, W), "
             "or x as (C_in, H, W) or (B, C_in, H, W) and kernel as (C_in, C_out, H, W)"
         )
-    if x.dtype != kernel.dtype:
-        raise TypeError(
-            f"x is {x.dtype} and kernel {kernel.dtype}: make both float, as in x.float()"
-        )
-    if kernel.ndim == 4 and x.shape[-3] != kernel.shape[0]:
-        raise ValueError(
-            f"x has {x.shape[-3]} channels, but the kernel of shape {tuple(kernel.shape)} takes "
-            f"{kernel.shape[0]}: its first number"
-        )
-    steps, spacing = _pair("stride", stride, least=1), _pair("dilation", dilation, least=1)
-    margin, extra = _pair("padding", padding), _pair("output_padding", output_padding)
-    if any(q >= max(s, d) for q, s, d in zip(extra, steps, spacing, strict=True)):
-        raise ValueError(
-            f"output_padding={output_padding} must be below stride={stride} or "
-            f"dilation={dilation}: it chooses among the sizes that the stride confuses"
-        )
-    transposed = TransposedConvolution(x, kernel, steps, margin, extra, spacing)
-    if min(transposed.output_size) < 1 or 0 in x.shape[-2:] or 0 in kernel.shape:
-        raise ValueError(
-            f"nothing is left: the output would be {transposed.output_size}; take less padding"
-        )
-    return transposed
+    s, p, q, d = map(_pair, (stride, padding, output_padding, dilation))
+    try:
+        expected = F.conv_transpose2d(_four(x), _four(kernel), None, s, p, q, 1, d)
+    except RuntimeError as problem:
+        raise ValueError(str(problem)) from problem
+    return TransposedConvolution(x, kernel, s, p, q, d, (expected.shape[2], expected.shape[3]))
 
 
 @dataclass(frozen=True)
@@ -115,6 +87,7 @@ class TransposedConvolution:
     padding: Pair
     output_padding: Pair
     dilation: Pair
+    output_size: Pair
 
     @property
     def zeros_inserted(self) -> int | Pair:
@@ -158,14 +131,6 @@ class TransposedConvolution:
     def output(self) -> Tensor:
         """What the recipe gives: an ordinary convolution of `padded` with `flipped_kernel`."""
         return self.by_zero_insertion()
-
-    @property
-    def output_size(self) -> Pair:
-        """Height and width of the output."""
-        settings = (self.stride, self.padding, self.output_padding, self.dilation)
-        sides = zip(self.x.shape[-2:], self.kernel.shape[-2:], *settings, strict=True)
-        height, width = (conv_transpose_size(*side) for side in sides)
-        return height, width
 
     @property
     def matrix(self) -> Tensor:
@@ -243,11 +208,6 @@ def bed_of_nails(x: Tensor, scale: int | Pair) -> Tensor:
     Tensor
         Shape (…, H·scale, W·scale).
 
-    Raises
-    ------
-    ValueError
-        If x has fewer than two dimensions or the scale is below 1.
-
     Examples
     --------
     >>> bed_of_nails(torch.tensor([[1, 5], [3, 2]]), 2)
@@ -256,9 +216,7 @@ def bed_of_nails(x: Tensor, scale: int | Pair) -> Tensor:
             [3, 0, 2, 0],
             [0, 0, 0, 0]])
     """
-    if x.ndim < 2:
-        raise ValueError(f"x must have shape (…, H, W), got {tuple(x.shape)}")
-    rows, columns = _pair("scale", scale, least=1)
+    rows, columns = _pair(scale)
     *outer, height, width = x.shape
     nails = x.new_zeros(*outer, height * rows, width * columns)
     nails[..., ::rows, ::columns] = x
@@ -289,18 +247,13 @@ def overlap_count(
     >>> overlap_count(4, kernel=4, stride=2, padding=1)
     tensor([1, 2, 2, 2, 2, 2, 2, 1])
     """
-    sides, taps = _pair("size", size, least=1), _pair("kernel", kernel, least=1)
-    if isinstance(size, int):  # a line is an image of one row
-        sides, taps = (1, sides[1]), (1, taps[1])
-        stride, padding = (1, _pair("stride", stride, 1)[1]), (0, _pair("padding", padding)[1])
-    ones = torch.ones(sides, dtype=torch.int64), torch.ones(taps, dtype=torch.int64)
-    counts = transposed_convolution(*ones, stride, padding).by_scatter()
-    return counts[0] if isinstance(size, int) else counts
+    sides = zip(_pair(size), _pair(kernel), _pair(stride), _pair(padding), strict=True)
+    rows, columns = (
+        F.conv_transpose1d(torch.ones(1, 1, n), torch.ones(1, 1, k), None, s, p)[0, 0].long()
+        for n, k, s, p in sides
+    )
+    return columns if isinstance(size, int) else rows[:, None] * columns
 
 
-def _pair(name: str, value: Any, least: int = 0) -> Pair:
-    """Return a number twice, a pair as it is; raise ValueError for all else and below `least`."""
-    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(pair) != 2 or not all(isinstance(n, int) and n >= least for n in pair):
-        raise ValueError(f"{name} must be a whole number >= {least} or a pair of them: {value!r}")
-    return pair
+def _pair(value: int | Pair) -> Pair:
+    return (value, value) if isinstance(value, int) else value

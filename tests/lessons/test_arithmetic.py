@@ -10,16 +10,9 @@ import pytest
 import torch
 from matplotlib.patches import Rectangle
 
-from cnnlab.lessons.arithmetic import (
-    GUIDE,
-    Grid,
-    Kind,
-    Setting,
-    plot_arithmetic,
-    plot_grids,
-    plot_recipe,
-)
-from cnnlab.lessons.transposed import conv_size, conv_transpose_size, transposed_convolution
+from cnnlab.fields import conv_transpose_size
+from cnnlab.lessons.arithmetic import Grid, Kind, plot_grids, plot_recipe
+from cnnlab.lessons.transposed import transposed_convolution
 
 
 @pytest.fixture(autouse=True)
@@ -189,29 +182,3 @@ def test_the_border_is_told_from_the_inserted_zeros(options, rows):
 def test_only_one_channel_can_be_drawn():
     with pytest.raises(ValueError, match="only one image with one channel"):
         plot_recipe(transposed_convolution(torch.ones(2, 2, 2), torch.ones(2, 1, 2, 2)))
-
-
-def test_the_guide_holds_its_fifteen_animations_and_each_pair_undoes_the_size():
-    assert len(GUIDE) == 15 and sum(setting.transposed for setting in GUIDE.values()) == 7
-    for name, setting in GUIDE.items():
-        if setting.transposed and "odd" not in name:
-            partner = GUIDE[name.removesuffix(", transposed")]
-            i, k, s, p, q, d, _ = setting
-            assert conv_transpose_size(i, k, s, p, q, d) == partner.size
-            assert conv_size(partner.size, k, s, p, d) == i
-    odd = GUIDE["padding, strides, transposed (odd)"]
-    assert conv_transpose_size(*odd[:5]) == GUIDE["padding, strides (odd)"].size
-
-
-def test_every_panel_of_the_small_multiples_has_its_input_frame_and_output():
-    settings = GUIDE | {"k = s = 2": Setting(2, 2, 2, transposed=True)}
-    axes = plot_arithmetic(settings)
-    assert axes.shape == (4, 4)
-    for ax, setting in zip(axes.flat, settings.values(), strict=True):
-        side = int(ax.get_title().split("→ ")[1].split(":")[0])
-        padded, output = (image.get_array().shape[0] for image in ax.images)
-        assert output == side
-        assert len(frames(ax)) == setting.kernel**2 + 1
-        assert padded >= setting.size
-        assert ax.title.get_fontsize() >= 11
-    assert len({ax.get_xlim() for ax in axes.flat}) == 1  # cells of one size in all panels
