@@ -7,8 +7,8 @@ import inspect
 import os
 import textwrap
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -73,6 +73,8 @@ class Exercise:
         Printed with "correct".
     without
         Names of torch functions that an answer must not call.
+    crashes
+        Words of an error -> the diagnosis of an answer that stops with it.
     """
 
     function: Callable[..., Any]
@@ -82,6 +84,7 @@ class Exercise:
     normalize: Callable[..., Any] = lambda result, *inputs: result
     takeaway: str = "your answer agrees with the solution"
     without: Sequence[str] = ()
+    crashes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.name: str = self.function.__name__
@@ -174,7 +177,9 @@ class Exercise:
             reason = f" ({error})" if str(error) else ""
             raise ExerciseError(NOT_ATTEMPTED + reason) from error
         except Exception as error:
-            raise not_yet(self._crash(error), f"{type(error).__name__}: {error}", call) from error
+            known = [says for words, says in self.crashes.items() if words in str(error)]
+            problem = known[0] if known else self._crash(error)
+            raise not_yet(problem, f"{type(error).__name__}: {error}", call) from error
         if result is None and self.function.__annotations__.get("return", "None") != "None":
             raise not_yet("your function returns None: is its return missing?", call)
         try:

@@ -16,8 +16,10 @@ def mistaken_hands() -> Mistakes:
     x, kernel = torch.tensor([[[[1, 5], [3, 2]]]]), torch.tensor([[[[0, 1], [2, 3]]]])
     other = torch.tensor([[[[1, 5], [2, 3]]]])
     rotated = kernel.flip(2, 3)
+    overwritten = torch.tensor([[0, 0, 5], [0, 0, 2], [6, 4, 6]])
     return {
         "the second row of x is [3, 2], not [2, 3]": F.conv_transpose2d(other, kernel),
+        "where stamps lie on top of each other, add them: you kept the last one": overwritten,
         "you transposed the kernel; it must be rotated by 180°. The name comes from a "
         "transposed matrix, which is another one": F.conv2d(x, kernel.mT, padding=1),
         "rotate the kernel by 180° before it slides": F.conv2d(x, kernel, padding=1),
@@ -34,12 +36,12 @@ def mistaken_hands() -> Mistakes:
     mistakes=mistaken_hands,
     normalize=matrix,
     hints=[
-        "Stride 1 inserts s − 1 = 0 zeros; the border is p′ = k − 1 − p = 1 zero on every side.",
-        "Rotate the kernel by 180°: [[3, 2], [1, 0]]. Its lower right number meets x first.",
-        "Or stamp: 1 · kernel at the upper left, 5 · kernel one to the right, 3 · kernel one down, "
-        "2 · kernel at the lower right. Add what lies on top of each other.",
+        "Along each side: two stamps of two numbers, one cell apart. How many cells do they cover?",
+        "The first stamp is 1 · kernel at the upper left, the second 5 · kernel one to the right.",
+        "Then 3 · kernel one down, 2 · kernel one down and one to the right. Add what lies on top "
+        "of each other: all four stamps meet in the middle cell.",
     ],
-    takeaway="torch, the recipe and the stamps give the same nine numbers",
+    takeaway="torch gives the same nine numbers",
 )
 def by_hand() -> list[list[int]]:
     """Nine sums of stamps: each value of x times each number of the kernel, at its place."""
@@ -93,6 +95,10 @@ def mistaken_insertions(x: Tensor, kernel: Tensor, stride: int, padding: int) ->
     cases=small_layers,
     mistakes=mistaken_insertions,
     without=["conv_transpose2d", "conv_transpose1d", "conv_transpose3d"],
+    crashes={
+        "expected input": "conv2d wants its kernel as (C_out, C_in, k, k): swap the first two "
+        "dimensions of yours",
+    },
     hints=[
         "Make zeros of shape (B, C_in, (H − 1)·s + 1, (W − 1)·s + 1); x goes into every s-th cell.",
         "The border is k − 1 − padding: give it to conv2d as its padding.",

@@ -249,11 +249,10 @@ def plot_recipe(view: TransposedConvolution, step: int | None = None) -> plt.Axe
         Grid("input", x, torch.full(x.shape, Kind.INPUT)),
         Grid(f"stretched: z = {view.zeros_inserted}", view.stretched, kinds_stretched),
         Grid(f"padded: p′ = {view.border}", padded, kinds_padded, footprint),
-        Grid("kernel, rotated", kernel, torch.full(kernel.shape, Kind.KERNEL)),
+        Grid("kernel, turned", kernel, torch.full(kernel.shape, Kind.KERNEL)),
         Grid("output", output, torch.full(output.shape, Kind.OUTPUT), here),
     ]
-    columns = 5 if sum(grid.values.shape[1] for grid in grids) <= 18 else 3
-    return plot_grids(grids, columns=columns, symbols=["→", "→", "∗", "="])
+    return plot_grids(grids, symbols=["→", "→", "∗", "="])
 
 
 def _kinds(view: TransposedConvolution) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import cnnlab
 from cnnlab.exercises import (
     ants_and_bees,
     architectures,
@@ -41,6 +42,18 @@ def groups_by_identity(model: Any, head_name: str, lr: float, backbone_factor: f
     return [{"lr": lr, "params": head}, {"lr": lr * backbone_factor, "params": body}]
 
 
+def stamps_by_fold(x: Any, kernel: Any, stride: int, padding: int) -> Any:
+    k = kernel.shape[2]
+    size = [(n - 1) * stride + k - 2 * padding for n in x.shape[2:]]
+    stamps = kernel.flatten(1).T @ x.flatten(2)  # (B, C_out·k·k, H·W)
+    return F.fold(stamps, size, k, padding=padding, stride=stride)
+
+
+def zeros_without_swap(x: Any, kernel: Any, stride: int, padding: int) -> Any:
+    stretched = cnnlab.bed_of_nails(x, stride)[..., : 1 - stride or None, : 1 - stride or None]
+    return F.conv2d(stretched, kernel.flip(2, 3), padding=kernel.shape[2] - 1 - padding)
+
+
 def frozen_containers(model: Any, names: list[str]) -> Any:
     model.train().requires_grad_(False)
     for name, child in model.named_children():
@@ -61,6 +74,8 @@ RIGHT = [
     (upsampling.unpooled, np.array(upsampling.unpooled.reference)),
     (upsampling.dice, lambda a, b: torch.tensor([upsampling.dice.reference(a, b)])),
     (transposed.by_hand, torch.tensor([[transposed.by_hand.reference]]).double()),
+    (transposed.by_zero_insertion, stamps_by_fold),
+    (transposed.by_zero_insertion, lambda *x: stamps_by_fold(*x).double().numpy()),
     (transposed.missing_output_padding, lambda n, k, s, p: np.int64((n + 2 * p - k) % s)),
     (transfer.changed_numbers, {"moved": torch.tensor(17), "trained": np.array([36])}),
     (transfer.freeze_for_good, frozen_containers),
@@ -137,6 +152,8 @@ WRONG = [
     (upsampling.unpooled, [[10, 20], [30, 40]], "torch.Size([2, 2]) is wrong"),
     (upsampling.unpooled, [[0, 0, 0, 0], [10]], "write the answer as rows of numbers"),
     (transposed.by_hand, [0, 1, 5, 2, 16, 17, 6, 13, 6], "write the answer as rows of numbers"),
+    (transposed.by_hand, [[0, 0, 5], [0, 0, 2], [6, 4, 6]], "add them: you kept the last one"),
+    (transposed.by_zero_insertion, zeros_without_swap, "swap the first two dimensions of yours"),
     (
         transposed.by_zero_insertion,
         lambda x, kernel, s, p: F.conv_transpose2d(x, kernel, None, s, p),

@@ -128,7 +128,7 @@ def test_the_recipe_shows_every_number_and_says_what_it_is():
     view = transposed_convolution(torch.tensor([[1, 2], [3, 4]]), torch.tensor([[5, 6], [7, 8]]), 2)
     ax = plot_recipe(view)
     shown = texts(ax)
-    for name in ("input", "stretched: z = 1", "padded: p′ = 1", "kernel, rotated", "output"):
+    for name in ("input", "stretched: z = 1", "padded: p′ = 1", "kernel, turned", "output"):
         assert name in shown
     start = shown.index("padded: p′ = 1")
     assert shown[start + 2 : start + 6] == ["8", "7", "6", "5"]
