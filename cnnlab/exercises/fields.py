@@ -16,24 +16,37 @@ from cnnlab.fields import ReceptiveFields, receptive_field
 __all__ = ["field_by_hand", "first_to_see", "wide_network"]
 
 
+def three_sizes(answer: Any) -> list[float]:
+    """Take three whole numbers: a list, a tuple, an array, a tensor."""
+    problem = ExerciseError("write three numbers, the field after each layer: [.., .., ..]")
+    try:
+        numbers = np.asarray(answer, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise problem from error
+    if numbers.shape != (3,):
+        raise problem
+    return [int(x) if x.is_integer() else x for x in numbers.tolist()]
+
+
 def mistaken_fields() -> Mistakes:
     """Return diagnosis -> the wrong answer that earns it, for 5 / 3, then 2 / 2, then 3 dilated."""
     return {
-        "the strides are missing: a step of layer 3 is worth six pixels": 1 + 4 + 1 + 4,
-        "strides multiply: a step of layer 3 is worth 3 · 2 pixels, not 3 + 2": 1 + 4 + 3 + 4 * 5,
-        "only the stride just below counts for you: those further down multiply it": 1 + 4 + 3 + 8,
-        "use the strides *below* a layer: its own moves its neighbors, not its field": (
-            1 + 4 * 3 + 1 * 6 + 4 * 6
-        ),
-        "the dilation is missing: three taps with gaps reach over five units": 1 + 4 + 3 + 12,
-        "three taps with dilation 2 reach over five units, not six": 1 + 4 + 3 + 5 * 6,
-        "a kernel of k adds k − 1 steps: its first tap was counted before": 1 + 5 + 2 * 3 + 5 * 6,
-        "the 1 at the start is missing: a pixel sees itself": 4 + 3 + 24,
-        "you went through the layers from the last to the first": 1 + 4 + 1 + 4 * 2,
+        "the strides are missing: a step of layer 3 is worth six pixels": [5, 6, 10],
+        "strides multiply: a step of layer 3 is worth 3 · 2 pixels, not 3 + 2": [5, 8, 28],
+        "only the stride just below counts for you: those further down multiply it": [5, 8, 16],
+        "use the strides *below* a layer: its own moves its neighbors, not its field": [13, 19, 43],
+        "the dilation is missing: three taps with gaps reach over five units": [5, 8, 20],
+        "three taps with dilation 2 reach over five units, not six": [5, 8, 38],
+        "a kernel of k adds k − 1 steps: its first tap was counted before": [6, 12, 42],
+        "the 1 at the start is missing: a pixel sees itself": [4, 7, 31],
+        "you went through the layers from the last to the first": [5, 6, 14],
+        "padding moves a field, it does not widen it": [7, 16, 52],
+        "this is what each layer adds: begin with 1 and add it up": [4, 3, 24],
     }
 
 
 @exercise(
+    normalize=three_sizes,
     mistakes=mistaken_fields,
     hints=[
         "Begin with 1 pixel and a step of 1 pixel.",
@@ -42,16 +55,17 @@ def mistaken_fields() -> Mistakes:
     ],
     takeaway="1 + 4·1 + 1·3 + 4·6: the last layer adds most, for its steps are the largest",
 )
-def field_by_hand() -> int:
-    """Return the field after kernel 5, stride 3; kernel 2, stride 2; kernel 3, dilation 2."""
+def field_by_hand() -> list[int]:
+    """Return the fields after kernel 5, stride 3; kernel 2, stride 2; kernel 3, dilation 2."""
     first = 1 + (5 - 1)
     second = first + (2 - 1) * 3
-    return second + 2 * (3 - 1) * (3 * 2)
+    third = second + 2 * (3 - 1) * (3 * 2)
+    return [first, second, third]
 
 
 def qualities(layers: Any) -> dict[str, Any]:
     """Return what the task asks of a list of layers: field, stride, cost, and pixels left out."""
-    table = np.array(layers)
+    table = np.asarray(layers)
     if table.ndim != 2 or table.shape[1] != 3 or table.dtype.kind != "i" or table.min() < 1:
         raise ExerciseError("give a list of (kernel, stride, dilation), each at least 1")
     pixels = {0}
@@ -89,8 +103,8 @@ def mistaken_networks() -> Mistakes:
         "Four of them must add 30 px, each 2 · dilation: the dilations must add up to 15.",
         "Begin with dilation 1, and double.",
     ],
-    takeaway="one 31×31 kernel costs 61,512 parameters. If dilations double with each layer, the "
-    "field grows exponentially and the cost only linearly",
+    takeaway="31×31 without a hole, within the budget; one 31×31 kernel costs 61,512 parameters. "
+    "Dilation costs nothing, and no hole appears while it does not exceed the field below",
 )
 def wide_network() -> list[tuple[int, int, int]]:
     """Return (kernel, stride, dilation) of each layer, for 31×31 px and 2,400 parameters."""

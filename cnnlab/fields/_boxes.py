@@ -1,5 +1,7 @@
 """A stand-in for a tensor: instead of a number, each element holds the box of pixels it sees.
 
+The map has one axis for a sequence, two (rows, columns) for an image, three for a volume.
+
 Operations that move numbers around (view, permute, chunk, roll …) move the boxes in the same
 way; operations that combine numbers take the hull of their boxes.
 """
@@ -17,7 +19,7 @@ from torch.fx.node import map_aggregate
 
 from cnnlab.fields._taps import Axis, Taps
 
-EMPTY = 2**30  # all four sides of an element that sees no pixel
+EMPTY = 2**30  # all sides of an element that sees no pixel
 Axes = list[Axis | None]
 
 
@@ -28,12 +30,12 @@ class Boxes:
     Attributes
     ----------
     sides : list of Tensor
-        First row, first column, −last row, −last column: signed so that every hull is a minimum.
+        The first pixel along each axis, then minus the last one: so every hull is a minimum.
         Dimensions along which nothing changes are expanded (stride 0) and cost nothing.
     sites : list of Tensor
-        Row and column of the element on the feature map that it lies on.
+        Position of the element on the feature map that it lies on, along each axis.
     axes : list of Axis or None
-        The uncut fields of the map's rows and columns, None where they follow no regular pattern.
+        The uncut fields along each axis, None where they follow no regular pattern.
     reason : str
         The operation that made every element see all positions; empty if none did.
     """
@@ -45,7 +47,7 @@ class Boxes:
 
     @property
     def shape(self) -> torch.Size:
-        """Shape of the tensor that this stands for, (1, C, H, W) on a feature map."""
+        """Shape of the tensor that this stands for, (1, C, H, W) on a feature map of an image."""
         return self.sides[0].shape
 
     @property
@@ -54,20 +56,34 @@ class Boxes:
         return bool((compact(self.sides[0]) < EMPTY).any())
 
     def dims_of(self, axis: int) -> set[int]:
-        """Return the dimensions along which the row (axis 0) or the column (1) changes."""
+        """Return the dimensions along which the position on an axis of the map changes."""
         site = compact(self.sites[axis])
         dims = [d for d in range(site.ndim) if site.shape[d] > 1]
         return {d for d in dims if bool((site != site.narrow(d, 0, 1)).any())}
 
+    @property
+    def spread(self) -> list[set[int]]:
+        """The dimensions along which each axis of the map is spread."""
+        return [self.dims_of(axis) for axis in range(len(self.axes))]
+
+    @property
+    def grid(self) -> set[int]:
+        """The dimensions along which any position changes; the others are channels."""
+        return set().union(*self.spread)
+
+    @property
+    def is_map(self) -> bool:
+        """Whether each axis of the map lies along a dimension of its own, or along none."""
+        spread = self.spread
+        return max(map(len, spread)) < 2 and sum(map(len, spread)) == len(self.grid)
+
     def axis_of(self, dim: int) -> int | None:
-        """Return which axis of the map a dimension is: 0, 1 or, if it is none, None."""
-        dims = [self.dims_of(0), self.dims_of(1)]
-        for axis in (0, 1):
-            other_is_free = dim not in dims[1 - axis]
-            conventional = not dims[axis] and len(self.shape) == 4 and dim == 2 + axis
-            if other_is_free and (dims[axis] == {dim} or conventional):
-                return axis
-        return None
+        """Return which axis of the map a dimension is, None if it is none."""
+        spread = self.spread
+        if [dims for dims in spread if dim in dims] == [{dim}]:
+            return spread.index({dim})
+        is_usual = len(self.shape) == 2 + len(spread) and dim >= 2 and dim not in self.grid
+        return dim - 2 if is_usual and not spread[dim - 2] else None
 
     def hull(self, dims: Iterable[int], operation: str, keep: str = "expanded") -> Boxes:
         """Let every element see what all elements along ``dims`` see.
@@ -82,11 +98,11 @@ class Boxes:
         elif keep == "none":
             sides = [side.squeeze(dims) for side in sides]
             sites = [site.squeeze(dims) for site in sites]
-        grid = self.dims_of(0) | self.dims_of(1)
+        grid = self.grid
         if not grid & set(dims):  # only channels were combined
             return replace(self, sides=sides, sites=sites)
         reason = self.reason or (operation if grid <= set(dims) else "")
-        return Boxes(sides, sites, [None, None], reason)
+        return Boxes(sides, sites, [None] * len(self.axes), reason)
 
     def window(self, dim: int, taps: Taps, uncut: Taps | None = None) -> Boxes:
         """Let every element along ``dim`` see what its taps inside the map see.
@@ -105,8 +121,8 @@ class Boxes:
             old = axes[axis]
             axes[axis] = old and old.through(uncut or taps)
             sites[axis] = count_along(dim, sites[axis].shape)
-        elif dim in self.dims_of(0) | self.dims_of(1):
-            axes = [None, None]
+        elif dim in self.grid:
+            axes = [None] * len(axes)
         return Boxes(sides, sites, axes, self.reason)
 
     def mix_channels(self, groups: int, channels: int) -> Boxes:
@@ -114,8 +130,8 @@ class Boxes:
         split = self.each(lambda table: table.unflatten(1, (groups, -1)))
         mixed, each = split.hull([2], "", keep="one"), channels // groups
         if groups == 1:  # all channels stay one expanded entry
-            return mixed.each(lambda table: table[:, 0].expand(-1, channels, -1, -1))
-        return mixed.each(lambda table: table.expand(-1, -1, each, -1, -1).flatten(1, 2))
+            return mixed.each(lambda table: table[:, 0].expand(-1, channels, *table.shape[3:]))
+        return mixed.each(lambda table: table.expand(-1, -1, each, *table.shape[3:]).flatten(1, 2))
 
     def each(self, function: Callable[[Tensor], Tensor]) -> Boxes:
         """Return boxes whose tables went through a function that leaves the map in place."""
@@ -123,19 +139,18 @@ class Boxes:
         return replace(self, sides=list(sides), sites=list(sites))
 
 
-def image_boxes(channels: int, height: int, width: int) -> Boxes:
-    """Return the boxes of the input, (1, C, H, W): each pixel sees itself."""
-    shape = (1, channels, height, width)
-    rows, columns = count_along(2, shape), count_along(3, shape)
-    last = [(-compact(table)).expand(shape) for table in (rows, columns)]
-    pixel = Axis(Fraction(1), ((0, 0),))
-    return Boxes([rows, columns, *last], [rows, columns], [pixel, pixel])
+def image_boxes(channels: int, *sides: int) -> Boxes:
+    """Return the boxes of the input, (1, C, *sides): each pixel sees itself."""
+    shape = (1, channels, *sides)
+    sites = [count_along(dim, shape) for dim in range(2, len(shape))]
+    last = [(-compact(site)).expand(shape) for site in sites]
+    return Boxes([*sites, *last], sites, [Axis(Fraction(1), ((0, 0),))] * len(sides))
 
 
-def constant(shape: Sequence[int]) -> Boxes:
+def constant(shape: Sequence[int], axes: int, reason: str = "") -> Boxes:
     """Return the boxes of a tensor that does not depend on the image."""
     nothing = torch.full((1,) * len(shape), EMPTY, dtype=torch.int32).expand(shape)
-    return Boxes([nothing] * 4, [torch.zeros_like(nothing)] * 2, [None, None])
+    return Boxes([nothing] * (2 * axes), [torch.zeros_like(nothing)] * axes, [None] * axes, reason)
 
 
 def union(first: Boxes, second: Boxes) -> Boxes:
@@ -144,13 +159,13 @@ def union(first: Boxes, second: Boxes) -> Boxes:
     pairs = zip(first.sides, second.sides, strict=True)
     sides = [torch.minimum(compact(one), compact(other)).expand(shape) for one, other in pairs]
     lead = first if first.sees else second
-    axes = lead.axes
+    axes, reason = lead.axes, lead.reason
     if first.sees and second.sees:  # the map that is the larger one says where an element lies
-        spread = [len(boxes.dims_of(0)) + len(boxes.dims_of(1)) for boxes in (first, second)]
+        spread = [sum(map(len, boxes.spread)) for boxes in (first, second)]
         lead = first if spread[0] >= spread[1] else second
-        axes = joined_axes(first, second)
+        axes, reason = joined_axes(first, second), first.reason or second.reason
     sites = [site.expand(shape) for site in lead.sites]
-    return Boxes(sides, sites, axes, first.reason or second.reason)
+    return Boxes(sides, sites, axes, reason)
 
 
 def joined_axes(first: Boxes, second: Boxes) -> Axes:
@@ -170,35 +185,35 @@ def move(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
         return function(*map_aggregate(args, pick), **map_aggregate(kwargs, pick))
 
-    tables = [with_table(k) for k in range(6)]
+    ends = 2 * len(found[0].axes)
+    tables = [with_table(k) for k in range(ends + ends // 2)]
     lead = next((boxes for boxes in found if boxes.sees), found[0])
     for other in found:
         if other is not lead and other.sees:
             axes, reason = joined_axes(lead, other), lead.reason or other.reason
             lead = replace(lead, axes=axes, reason=reason)
     if isinstance(tables[0], Tensor):
-        return with_axes(Boxes(tables[:4], tables[4:], lead.axes, lead.reason))
+        return with_axes(Boxes(tables[:ends], tables[ends:], lead.axes, lead.reason))
     parts = [[*part] for part in zip(*tables, strict=True)]
     return type(tables[0])(
-        with_axes(Boxes(part[:4], part[4:], lead.axes, lead.reason)) for part in parts
+        with_axes(Boxes(part[:ends], part[ends:], lead.axes, lead.reason)) for part in parts
     )
 
 
 def with_axes(boxes: Boxes) -> Boxes:
     """Read off how a move changed the map: cut, thinned out (``[::2]``), enlarged or shuffled."""
-    dims = [boxes.dims_of(0), boxes.dims_of(1)]
-    if any(len(d) > 1 for d in dims) or dims[0] & dims[1]:
-        return boxes  # rows or columns are spread over several dimensions, until a later move
+    if not boxes.is_map:
+        return boxes  # an axis is spread over several dimensions, until a later move
     axes, sites = list(boxes.axes), list(boxes.sites)
-    for axis in (0, 1):
-        dim = next(iter(dims[axis]), 0)
+    for axis, dims in enumerate(boxes.spread):
+        dim = next(iter(dims), 0)
         along = sites[axis].movedim(dim, 0).flatten(1)[:, 0].tolist()
-        along = along if dims[axis] else along[:1]
+        along = along if dims else along[:1]
         if along != list(range(len(along))):
             old, taps = axes[axis], pattern(along)
             axes[axis] = old.through(taps) if old and taps else None
         shape = sites[axis].shape
-        sites[axis] = count_along(dim, shape) if dims[axis] else torch.zeros_like(sites[axis])
+        sites[axis] = count_along(dim, shape) if dims else torch.zeros_like(sites[axis])
     return replace(boxes, axes=axes, sites=sites)
 
 

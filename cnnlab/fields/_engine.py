@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from cnnlab.evaluation import eval_mode
 from cnnlab.fields import _rules
-from cnnlab.fields._boxes import Boxes, image_boxes
+from cnnlab.fields._boxes import Boxes, constant, image_boxes
 from cnnlab.fields._results import Field, ReceptiveFields
 
 QUESTIONS = {"__get__", "__len__", "dim", "is_floating_point", "ndimension", "numel", "size"}
@@ -24,13 +24,18 @@ CONSTANTS = {"new_empty", "new_full", "new_ones", "new_tensor", "new_zeros"}
 CONSTANTS |= {"empty_like", "full_like", "ones_like", "zeros_like"}
 DECISIONS = {"__bool__", "__float__", "__index__", "__int__", "item", "numpy", "tolist"}
 
+WAY_OUT = "; cnnlab.fields.gradient_support measures the field of one position instead"
+
 
 class FieldError(ValueError):
     """The field of a layer is unknown: the message names the layer, operation and line."""
 
 
 def receptive_field(
-    model: nn.Module, input_size: tuple[int, int, int] = (3, 224, 224)
+    model: nn.Module,
+    input_size: tuple[int, ...] = (3, 224, 224),
+    *,
+    ignore_global: bool = False,
 ) -> ReceptiveFields:
     """Return what every layer of a network sees of its input.
 
@@ -43,9 +48,17 @@ def receptive_field(
     Parameters
     ----------
     model : nn.Module
-        Maps images (1, C, H, W) to anything.
+        Maps images (1, C, H, W) to anything; or sequences (1, C, L), or volumes (1, C, D, H, W).
+        Decisions that depend on shapes (``if x.shape[2] > 8``, loops, assertions) are taken as
+        for an input of this size.
     input_size : tuple of int
-        (C, H, W) of one image, in pixels.
+        (C, H, W) of one image, in pixels; (C, L) or (C, D, H, W).
+    ignore_global : bool
+        Leave out what sees all positions at once: a branch of squeeze and excitation adds nothing
+        to the path that it scales, and a normalization by the whole map counts as one of single
+        pixels. What remains is the field of the convolutional path. Layers that have nothing else
+        (the fully connected ones of the branch, the classifier) are still called global, and
+        have size 0.
 
     Returns
     -------
@@ -73,10 +86,15 @@ def receptive_field(
     ((8, 8), (2, 2), (-1, -1))
     >>> fields["2"].at(0, 0)
     Box(top=0, left=0, bottom=7, right=7)
+    >>> receptive_field(nn.Sequential(nn.Conv1d(2, 1, 5), nn.AvgPool1d(2)), (2, 30))
+    layer  operation  output  size  stride  start
+    0      Conv1d     1×26    5     1       0
+    1      AvgPool1d  1×13    6     2       0
     """
-    if len(input_size) != 3 or min(input_size) < 1:
-        raise ValueError(f"input_size must be (channels, height, width), got {input_size!r}")
-    recorder = Recorder(model)
+    if not 2 <= len(input_size) <= 4 or min(input_size) < 1:
+        wanted = "(channels, height, width), (channels, length) or (channels, depth, height, width)"
+        raise ValueError(f"input_size must be {wanted}, got {input_size!r}")
+    recorder = Recorder(model, ignore_global)
     undisturbed = torch.random.fork_rng(devices=[])
     try:
         with eval_mode(model), torch.no_grad(), torch.device("cpu"), undisturbed:
@@ -85,7 +103,7 @@ def receptive_field(
         raise
     except Exception as error:
         what = f"{type(model).__name__}{last_place(traceback.extract_tb(error.__traceback__))}"
-        raise FieldError(f"the fields of {what} are unknown: {error}") from error
+        raise FieldError(f"the fields of {what} are unknown: {error}{WAY_OUT}") from error
     return ReceptiveFields(recorder.fields, input_size)
 
 
@@ -111,8 +129,9 @@ class StandIn(Tensor):
 class Recorder(TorchFunctionMode):
     """Replaces every operation on tensors that depend on the image by one on boxes."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, ignore_global: bool) -> None:
         super().__init__()
+        self._ignore_global = ignore_global
         self.fields: dict[str, Field] = {}
         self._names = {module: name for name, module in model.named_modules()}
         self._owner = ""  # the innermost running module with parts of its own, with a dot behind
@@ -163,7 +182,7 @@ class Recorder(TorchFunctionMode):
         except Exception as error:
             why = f"there is no rule for {error}" if isinstance(error, KeyError) else str(error)
             what = f"{layer!r} ({kind}){last_place(traceback.extract_stack())}"
-            raise FieldError(f"the field of layer {what} is unknown: {why}") from error
+            raise FieldError(f"the field of layer {what} is unknown: {why}{WAY_OUT}") from error
         if self._layer is None:
             self._note(layer, name, result)
         return result
@@ -178,13 +197,17 @@ class Recorder(TorchFunctionMode):
                 raise KeyError(f"{name} on a view of another tensor")
             target.boxes = result
             return target
-        was_global = any(boxes.reason for boxes in boxes_in((args, kwargs)))
+        before = boxes_in((args, kwargs))
+        was_global = any(boxes.reason for boxes in before)
 
         def stand_in(value: Any) -> Any:
             if not isinstance(value, Boxes):
                 return value
             if value.reason and not was_global:
                 value = replace(value, reason=f"{layer}: {value.reason}")
+                if self._ignore_global:
+                    same = [boxes for boxes in before if boxes.shape == value.shape]
+                    value = (same or [constant(value.shape, len(value.axes), value.reason)])[0]
             return StandIn.carrying(value, key in _rules.MOVEMENTS)
 
         return map_aggregate(result, stand_in)

@@ -14,12 +14,12 @@ from torch.overrides import TorchFunctionMode
 
 from cnnlab.complexity import record_outputs
 from cnnlab.fields._engine import receptive_field
-from cnnlab.fields._windows import pair
+from cnnlab.fields._windows import each
 
 IDENTITIES = {
     "relu", "relu_", "relu6", "hardtanh", "leaky_relu", "elu", "selu", "celu", "gelu", "silu",
     "mish", "sigmoid", "tanh", "hardswish", "hardsigmoid", "softplus", "prelu", "dropout",
-    "dropout2d", "batch_norm", "layer_norm",
+    "dropout1d", "dropout2d", "dropout3d", "batch_norm", "layer_norm",
 }  # fmt: skip
 
 
@@ -30,23 +30,23 @@ class EffectiveField:
     Attributes
     ----------
     map : Tensor
-        (H, W), sums to one.
+        (H, W), sums to one; (L) of a sequence.
     width : int
         Side in pixels of the square, centered on the theoretical field, that holds 95 % of it.
     theoretical : tuple of int
-        Rows and columns of the theoretical field inside the image.
+        Size of the theoretical field inside the image, (rows, columns).
     """
 
     map: Tensor = field(repr=False)
     width: int
-    theoretical: tuple[int, int]
+    theoretical: tuple[int, ...]
 
 
 def effective_receptive_field(
     model: nn.Module,
     layer: str,
     images: Tensor | None = None,
-    input_size: tuple[int, int, int] = (3, 224, 224),
+    input_size: tuple[int, ...] = (3, 224, 224),
     *,
     seed: int = 0,
 ) -> EffectiveField:
@@ -87,28 +87,33 @@ def effective_receptive_field(
         for batch in images.split(8):
             x = batch.detach().to(device).requires_grad_()
             output = outputs_of(model, layer, x)[-1]
-            row, column = output.shape[2] // 2, output.shape[3] // 2
-            (gradient,) = torch.autograd.grad(output[:, :, row, column].sum(), x)
+            center = tuple(side // 2 for side in output.shape[2:])
+            (gradient,) = torch.autograd.grad(channels_at(output, center).sum(), x)
             strength += gradient.double().abs().sum((0, 1)).cpu()
     if strength.sum() == 0:
         raise ValueError(f"no image moves the center of {layer!r}: all gradients are zero")
-    box = receptive_field(model, (images.shape[1], *strength.shape))[layer].at(row, column)
+    box = receptive_field(model, (images.shape[1], *strength.shape))[layer].at(*center)
     strength = strength / strength.sum()
-    return EffectiveField(strength, width_of(strength, box.center), (box.height, box.width))
+    return EffectiveField(strength, width_of(strength, box.center), box.size)
 
 
-def width_of(strength: Tensor, center: tuple[Any, Any], held: float = 0.95) -> int:
+def channels_at(output: Tensor, position: tuple[int, ...]) -> Tensor:
+    """Return all channels at one position of a feature map, (N, C)."""
+    index: tuple[Any, ...] = (..., *position)
+    return output[index]
+
+
+def width_of(strength: Tensor, center: tuple[Any, ...], held: float = 0.95) -> int:
     """Return the side of the smallest square around ``center`` that holds a share of the map."""
-    rows, columns = (
-        torch.arange(n) - float(c) for n, c in zip(strength.shape, center, strict=True)
-    )
-    distance = torch.maximum(rows.abs()[:, None], columns.abs()[None, :])  # (H, W)
+    places = torch.meshgrid(*map(torch.arange, strength.shape), indexing="ij")
+    apart = [(place - float(c)).abs() for place, c in zip(places, center, strict=True)]
+    distance = torch.stack(apart).amax(0)  # (H, W)
     within = (d for d in distance.unique() if strength[distance <= d].sum() >= held)
     return int(2 * next(within)) + 1
 
 
 def gradient_support(
-    model: nn.Module, input_size: tuple[int, int, int], layer: str, position: tuple[int, int]
+    model: nn.Module, input_size: tuple[int, ...], layer: str, position: tuple[int, ...]
 ) -> Tensor:
     """Find the receptive field by experiment: the pixels whose gradient is not zero.
 
@@ -121,7 +126,7 @@ def gradient_support(
     model : nn.Module
         Maps (1, C, H, W) to anything; it is copied, not changed.
     input_size : tuple of int
-        (C, H, W).
+        (C, H, W); (C, L) or (C, D, H, W).
     layer : str
         A name from ``model.named_modules()``; if the module runs several times, the first run.
     position : tuple of int
@@ -144,8 +149,7 @@ def gradient_support(
     x = torch.ones(1, *input_size, dtype=torch.float64, requires_grad=True)
     with Linearized(), torch.enable_grad():
         output = outputs_of(twin, layer, x)[0]
-        row, column = position
-        (gradient,) = torch.autograd.grad(output[:, :, row, column].sum(), x)
+        (gradient,) = torch.autograd.grad(channels_at(output, position).sum(), x)
     return (gradient[0] != 0).any(0)
 
 
@@ -168,30 +172,31 @@ class Linearized(TorchFunctionMode):
         kwargs, name = kwargs or {}, getattr(func, "__name__", "")
         if name in IDENTITIES:
             return args[0] if args else kwargs["input"]
-        if name in ("max_pool2d", "max_pool2d_with_indices"):
-            total = sum_pool2d(*args, **kwargs)
+        if name.startswith("max_pool"):
+            total = sum_pool(*args, **kwargs)
             return (total, total) if name.endswith("indices") else total
-        if name == "max_unpool2d":
+        if name.startswith("max_unpool"):
             return spread_out(*args, **kwargs)
-        if name == "lp_pool2d":
-            return F.avg_pool2d(args[0], *args[2:], **kwargs)
-        if name == "adaptive_max_pool2d":
-            return F.adaptive_avg_pool2d(*args[:2])
+        if name.startswith("lp_pool"):
+            average = getattr(F, name.replace("lp", "avg"))
+            return average(args[0], *args[2:], **kwargs)
+        if name.startswith("adaptive_max_pool"):
+            return getattr(F, name.replace("max", "avg"))(*args[:2])
         return func(*args, **kwargs)
 
 
-def sum_pool2d(
+def sum_pool(
     x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False, return_indices: bool = False,
 ) -> Tensor:  # fmt: skip
     """Sum where the network takes a maximum."""
-    kernel, stride = pair(kernel_size), stride or kernel_size
-    height, width = F.max_pool2d(x, kernel, stride, padding, dilation, ceil_mode).shape[2:]
-    ones = x.new_ones(x.shape[1], 1, *kernel)
-    room = max(pair(stride))  # a last window may stand over the end
-    padded = F.pad(x, (0, room, 0, room))
-    total = F.conv2d(padded, ones, None, stride, padding, dilation, x.shape[1])
-    return total[..., :height, :width]
+    n, stride = x.ndim - 2, stride or kernel_size
+    pool, conv = getattr(F, f"max_pool{n}d"), getattr(F, f"conv{n}d")
+    sides = pool(x, kernel_size, stride, padding, dilation, ceil_mode).shape[2:]
+    ones = x.new_ones(x.shape[1], 1, *each(kernel_size, n))
+    padded = F.pad(x, (0, max(each(stride, n))) * n)  # a last window may stand over the end
+    total = conv(padded, ones, None, stride, padding, dilation, x.shape[1])
+    return total[tuple(map(slice, (*total.shape[:2], *sides)))]
 
 
 def spread_out(
@@ -199,7 +204,9 @@ def spread_out(
     output_size: Any = None,
 ) -> Tensor:  # fmt: skip
     """Give a value back to its whole window, because any pixel may have been the maximum."""
-    ones = x.new_ones(x.shape[1], 1, *pair(kernel_size))
-    full = F.conv_transpose2d(x, ones, None, stride or kernel_size, padding, 0, x.shape[1])
-    height, width = (output_size or full.shape)[-2:]
-    return F.pad(full, (0, width - full.shape[3], 0, height - full.shape[2]))
+    n = x.ndim - 2
+    ones, spread = x.new_ones(x.shape[1], 1, *each(kernel_size, n)), f"conv_transpose{n}d"
+    full = getattr(F, spread)(x, ones, None, stride or kernel_size, padding, 0, x.shape[1])
+    sides = list(output_size or full.shape)[-n:]
+    missing = [side - has for side, has in zip(sides, full.shape[2:], strict=True)]
+    return F.pad(full, [number for side in reversed(missing) for number in (0, side)])

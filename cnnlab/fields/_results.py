@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,41 +18,58 @@ from cnnlab.runtime import format_table
 Number = int | Fraction
 
 
-class Box(NamedTuple):
-    """A box of pixels; ``bottom`` and ``right`` lie just outside, as in slicing.
+class Box(tuple[int, ...]):
+    """A box of pixels: where it starts on each axis, then where it stops, as in slicing.
+
+    For an image these are top, left, bottom and right; bottom and right lie just outside.
 
     Examples
     --------
-    >>> rows, columns = Box(0, 2, 5, 8).slices
-    >>> torch.zeros(3, 8, 8)[:, rows, columns].shape
+    >>> box = Box(0, 2, 5, 8)
+    >>> box, box.height, box.width, box.center
+    (Box(top=0, left=2, bottom=5, right=8), 5, 6, (2, Fraction(9, 2)))
+    >>> torch.zeros(3, 8, 8)[:, *box.slices].shape
     torch.Size([3, 5, 6])
+    >>> Box(3, 16), Box(3, 16).size
+    (Box(3:16), (13,))
     """
 
-    top: int
-    left: int
-    bottom: int
-    right: int
+    def __new__(cls, *ends: int) -> Box:
+        """Take the starts, then the stops."""
+        return super().__new__(cls, ends)
+
+    start = property(lambda self: self[: len(self) // 2], doc="First pixel on each axis.")
+    stop = property(lambda self: self[len(self) // 2 :], doc="Behind the last pixel on each axis.")
+    top = property(lambda self: self.start[-2], doc="First row.")
+    left = property(lambda self: self.start[-1], doc="First column.")
+    bottom = property(lambda self: self.stop[-2], doc="Behind the last row.")
+    right = property(lambda self: self.stop[-1], doc="Behind the last column.")
+    height = property(lambda self: self.size[-2], doc="Number of rows.")
+    width = property(lambda self: self.size[-1], doc="Number of columns.")
 
     @property
-    def height(self) -> int:
-        """Number of rows."""
-        return self.bottom - self.top
+    def size(self) -> tuple[int, ...]:
+        """Number of pixels on each axis."""
+        return tuple(b - a for a, b in zip(self.start, self.stop, strict=True))
 
     @property
-    def width(self) -> int:
-        """Number of columns."""
-        return self.right - self.left
+    def center(self) -> tuple[Number, ...]:
+        """Middle on each axis; halves lie between two pixels."""
+        pairs = zip(self.start, self.stop, strict=True)
+        return tuple(tidy(Fraction(a + b - 1, 2)) for a, b in pairs)
 
     @property
-    def center(self) -> tuple[Number, Number]:
-        """Row and column of the middle; halves lie between two pixels."""
-        rows, columns = self.top + self.bottom - 1, self.left + self.right - 1
-        return tidy(Fraction(rows, 2)), tidy(Fraction(columns, 2))
+    def slices(self) -> tuple[slice, ...]:
+        """What to cut out of an image (only for a clipped box)."""
+        return tuple(slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
 
-    @property
-    def slices(self) -> tuple[slice, slice]:
-        """Rows and columns to cut the box out of an image (only for a clipped box)."""
-        return slice(self.top, self.bottom), slice(self.left, self.right)
+    def __getnewargs__(self) -> tuple[int, ...]:  # so that boxes can be copied
+        return tuple(self)
+
+    def __repr__(self) -> str:
+        if len(self) == 4:
+            return "Box(top={}, left={}, bottom={}, right={})".format(*self)
+        return f"Box({', '.join(f'{s.start}:{s.stop}' for s in self.slices)})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +77,9 @@ class Field:
     """What one layer sees.
 
     ``size``, ``stride``, ``start`` and ``center`` describe fields that no border cuts, as in the
-    literature; each is (rows, columns). :meth:`at` is exact for every single position, and it
-    always means the hull over all channels: the smallest box around everything that is seen.
+    literature; each has one entry per axis, (rows, columns) for an image. :meth:`at` is exact for
+    every single position, and it always means the hull over all channels: the smallest box around
+    everything that is seen.
 
     Attributes
     ----------
@@ -91,49 +109,47 @@ class Field:
         return bool(self.reason)
 
     @cached_property
-    def size(self) -> tuple[int, int]:
-        """Rows and columns of the field where no border cuts it, in pixels.
+    def size(self) -> tuple[int, ...]:
+        """Size of the field where no border cuts it, in pixels.
 
         The largest one where it depends on the position (upsampling). If the fields follow no
         regular pattern (global, or windows that were shuffled): the largest clipped box.
         """
-        top, left, bottom, right = as_slices(self.boxes.sides)
-        clipped = (int((bottom - top).max()), int((right - left).max()))
+        ends, n = as_slices(self.boxes.sides), len(self.boxes.axes)
+        clipped = [int((stop - start).max()) for start, stop in zip(ends, ends[n:], strict=False)]
         spans = [axis.spans if axis else () for axis in self.boxes.axes]
         sizes = [max((s[1] - s[0] + 1 for s in axis if s), default=0) for axis in spans]
-        return sizes[0] or clipped[0], sizes[1] or clipped[1]
+        return tuple(size or most for size, most in zip(sizes, clipped, strict=True))
 
     @property
-    def stride(self) -> tuple[Number, Number] | None:
+    def stride(self) -> tuple[Number, ...] | None:
         """Pixels from one position's field to the next, None without a regular pattern."""
-        return self.of_both(lambda axis: tidy(axis.stride))
+        return self.of_all(lambda axis: tidy(axis.stride))
 
     @property
-    def start(self) -> tuple[int, int] | None:
-        """First row and column of the uncut field of position (0, 0); negative in the padding."""
-        return self.of_both(lambda axis: (axis.span(0) or [None])[0])
+    def start(self) -> tuple[int, ...] | None:
+        """First pixel of the uncut field of the first position; negative in the padding."""
+        return self.of_all(lambda axis: (axis.span(0) or [None])[0])
 
     @property
-    def center(self) -> tuple[Number, Number] | None:
-        """Middle of the uncut field of position (0, 0)."""
-        return self.of_both(lambda axis: middle(axis.span(0)))
+    def center(self) -> tuple[Number, ...] | None:
+        """Middle of the uncut field of the first position."""
+        return self.of_all(lambda axis: middle(axis.span(0)))
 
     @property
-    def positions(self) -> tuple[int, int] | None:
-        """Rows and columns of the feature map, None if they were flattened into one dimension."""
-        dims = [self.boxes.dims_of(0), self.boxes.dims_of(1)]
-        if len(dims[0]) > 1 or len(dims[1]) > 1 or dims[0] & dims[1]:
+    def positions(self) -> tuple[int, ...] | None:
+        """Size of the feature map, (rows, columns); None if it was flattened."""
+        if not self.boxes.is_map:
             return None
-        rows, columns = (self.boxes.shape[next(iter(d))] if d else 1 for d in dims)
-        return rows, columns
+        return tuple(self.boxes.shape[min(dims)] if dims else 1 for dims in self.boxes.spread)
 
-    def at(self, y: int, x: int, *, clipped: bool = True) -> Box:
-        """Return the box of pixels that position (y, x) sees.
+    def at(self, *position: int, clipped: bool = True) -> Box:
+        """Return the box of pixels that a position sees.
 
         Parameters
         ----------
-        y, x : int
-            Row and column on the layer's feature map.
+        *position : int
+            Row and column on the layer's feature map; one number per axis.
         clipped : bool
             Only pixels of the image, exact for this position. If False, the box that the
             position would have on an endless image, without borders.
@@ -152,31 +168,32 @@ class Field:
         """
         if self.positions is None and not self.is_global:
             raise ValueError(f"{self.name} has no rows and columns, its shape is {self.shape}")
-        rows, columns = self.positions or (1, 1)
-        if not (0 <= y < rows and 0 <= x < columns):
-            raise IndexError(f"({y}, {x}) is outside of {self.name}'s {rows}×{columns} positions")
+        counts = self.positions or (1,) * len(self.boxes.axes)
+        inside = [0 <= i < count for i, count in zip(position, counts, strict=False)]
+        if len(position) != len(counts) or not all(inside):
+            raise IndexError(f"{position} is outside of {self.name}'s {times(counts)} positions")
         if clipped:
-            return Box(*(int(side[y, x]) for side in self.map_sides))
-        spans = [axis and axis.span(i) for axis, i in zip(self.boxes.axes, (y, x), strict=True)]
+            return Box(*(int(side[position]) for side in self.map_sides))
+        spans = [axis and axis.span(i) for axis, i in zip(self.boxes.axes, position, strict=True)]
         if None in self.boxes.axes:
             why = self.reason or "they follow no regular pattern"
             raise ValueError(f"the fields of {self.name} cannot be uncut: {why}")
-        (top, bottom), (left, right) = (span or (0, -1) for span in spans)
-        return Box(top, left, bottom + 1, right + 1)
+        ends = [span or (0, -1) for span in spans]
+        return Box(*(first for first, _ in ends), *(last + 1 for _, last in ends))
 
     @cached_property
     def map_sides(self) -> list[Tensor]:
-        """Top, left, bottom, right of the clipped boxes, each (rows, columns)."""
-        rows, columns = self.positions or (1, 1)
-        keep = self.boxes.dims_of(0) | self.boxes.dims_of(1) if self.positions else set()
+        """Starts and stops of the clipped boxes, each in the shape of ``positions``."""
+        counts = self.positions or (1,) * len(self.boxes.axes)
+        keep = self.boxes.grid if self.positions else set()
         others = [d for d in range(len(self.boxes.shape)) if d not in keep]
         sides = as_slices([least(side, others) for side in self.boxes.sides])
-        return [side.reshape(rows, columns) for side in sides]
+        return [side.reshape(counts) for side in sides]
 
-    def of_both(self, function: Callable[[Axis], Any]) -> Any:
-        """Return a property of rows and columns, None if either is irregular."""
-        rows, columns = self.boxes.axes
-        return None if rows is None or columns is None else (function(rows), function(columns))
+    def of_all(self, function: Callable[[Axis], Any]) -> Any:
+        """Return a property of each axis, None if any is irregular."""
+        axes = [axis for axis in self.boxes.axes if axis]
+        return tuple(map(function, axes)) if len(axes) == len(self.boxes.axes) else None
 
     def __repr__(self) -> str:
         return f"Field({self.name}: {self.reason or times(self.size)})"
@@ -188,7 +205,7 @@ class ReceptiveFields(Mapping[str, Field]):
     Printing it prints a table; :meth:`outline` keeps only the outer modules.
     """
 
-    def __init__(self, fields: Mapping[str, Field], input_size: tuple[int, int, int]) -> None:
+    def __init__(self, fields: Mapping[str, Field], input_size: tuple[int, ...]) -> None:
         self._fields = dict(fields)
         self.input_size = input_size
 
@@ -220,10 +237,10 @@ class ReceptiveFields(Mapping[str, Field]):
 
 
 def as_slices(sides: list[Tensor]) -> list[Tensor]:
-    """Return top, left, bottom, right as in slicing, all zero where nothing is seen."""
-    seen = sides[0] < EMPTY
-    top, left, bottom, right = (torch.where(seen, side, 0) for side in sides)
-    return [top, left, torch.where(seen, 1 - bottom, 0), torch.where(seen, 1 - right, 0)]
+    """Return starts and stops as in slicing, all zero where nothing is seen."""
+    seen, n = sides[0] < EMPTY, len(sides) // 2
+    ends = sides[:n] + [1 - side for side in sides[n:]]
+    return [torch.where(seen, end, 0) for end in ends]
 
 
 def middle(span: tuple[int, int] | None) -> Number | None:

@@ -7,7 +7,7 @@ What is not listed is not guessed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial, reduce
 from operator import itemgetter
 from typing import Any
@@ -21,12 +21,13 @@ from cnnlab.fields._windows import WINDOWS
 
 POINTWISE = {
     "abs", "add", "alpha_dropout", "bool", "celu", "clamp", "clamp_max", "clamp_min", "clip",
-    "clone", "contiguous", "cos", "detach", "div", "dropout", "dropout2d", "elu", "eq", "erf",
-    "exp", "expm1", "feature_alpha_dropout", "feature_dropout", "float", "floor", "ge", "gelu",
-    "gt", "half", "hardsigmoid", "hardshrink", "hardswish", "hardtanh", "iadd", "idiv", "imul",
-    "isub", "itruediv", "le", "leaky_relu", "log", "log1p", "logsigmoid", "lt", "masked_fill",
-    "maximum", "minimum", "mish", "mul", "multiply", "ne", "neg", "negative", "pow", "radd",
-    "rdiv", "reciprocal", "relu", "relu6", "rmul", "round", "rpow", "rrelu", "rsqrt", "rsub",
+    "clone", "contiguous", "cos", "detach", "div", "dropout", "dropout1d", "dropout2d",
+    "dropout3d", "elu", "eq", "erf", "exp", "expm1", "feature_alpha_dropout", "feature_dropout",
+    "float", "floor", "ge", "gelu", "gt", "half", "hardshrink", "hardsigmoid", "hardswish",
+    "hardtanh", "iadd", "idiv", "imul", "isfinite", "isinf", "isnan", "isub", "itruediv", "le",
+    "leaky_relu", "log", "log1p", "logical_not", "logsigmoid", "lt", "masked_fill", "maximum",
+    "minimum", "mish", "mul", "multiply", "ne", "neg", "negative", "pow", "radd", "rdiv",
+    "reciprocal", "relu", "relu6", "rmul", "round", "rpow", "rrelu", "rsqrt", "rsub",
     "rtruediv", "selu", "sigmoid", "sign", "silu", "sin", "softplus", "softshrink", "softsign",
     "sqrt", "square", "sub", "subtract", "tanh", "tanhshrink", "threshold", "true_divide",
     "truediv", "where",
@@ -57,15 +58,17 @@ def leaves(value: Any) -> list[Any]:
     return found
 
 
-def as_boxes(value: Boxes | Tensor) -> Boxes:
-    """Return boxes as they are, and those of a tensor that does not depend on the image."""
-    return value if isinstance(value, Boxes) else constant(value.shape)
+def all_boxes(values: Iterable[Any]) -> list[Boxes]:
+    """Return boxes as they are, and those of the tensors that do not depend on the image."""
+    values = list(values)
+    axes = len(next(value.axes for value in values if isinstance(value, Boxes)))
+    return [v if isinstance(v, Boxes) else constant(v.shape, axes) for v in values]
 
 
 def pointwise(*args: Any, **kwargs: Any) -> Boxes:
     """Each element sees what the elements at its place see, broadcast as tensors are."""
     tensors = [part for part in leaves((args, kwargs)) if isinstance(part, Boxes | Tensor)]
-    return reduce(union, map(as_boxes, tensors))
+    return reduce(union, all_boxes(tensors))
 
 
 def batch_norm(
@@ -73,7 +76,8 @@ def batch_norm(
     training: bool = False, *_: Any, **__: Any,
 ) -> Boxes:  # fmt: skip
     """With stored statistics an operation on single pixels; else it sees the whole map."""
-    return x.hull([0, 2, 3], "batch statistics") if training else x
+    dims = {*range(len(x.shape))} - {1}
+    return x.hull(dims, "batch statistics") if training else x
 
 
 def instance_norm(
@@ -81,13 +85,13 @@ def instance_norm(
     bias: Any = None, use_input_stats: bool = True, *_: Any, **__: Any,
 ) -> Boxes:  # fmt: skip
     """Mean and variance of each channel over the whole map, unless they are stored."""
-    return x.hull([2, 3], "instance statistics") if use_input_stats else x
+    return x.hull(range(2, len(x.shape)), "instance statistics") if use_input_stats else x
 
 
 def group_norm(x: Boxes, num_groups: int, *_: Any, **__: Any) -> Boxes:
     """Mean and variance of a group of channels over the whole map."""
     split = x.each(lambda table: table.unflatten(1, (num_groups, -1)))
-    whole = split.hull([2, 3, 4], "group statistics")
+    whole = split.hull(range(2, len(split.shape)), "group statistics")
     return whole.each(lambda table: table.flatten(1, 2))
 
 
@@ -136,8 +140,9 @@ def linear(x: Boxes, weight: Tensor, bias: Any = None) -> Boxes:
 
 def matmul(a: Any, b: Any) -> Boxes:
     """Row i of the first times column j of the second."""
-    rows = as_boxes(a).hull([-1], "a matrix product", keep="one")
-    return union(rows, as_boxes(b).hull([-2], "a matrix product", keep="one"))
+    a, b = all_boxes([a, b])
+    rows = a.hull([-1], "a matrix product", keep="one")
+    return union(rows, b.hull([-2], "a matrix product", keep="one"))
 
 
 def einsum(equation: str, *operands: Any) -> Boxes:
@@ -145,8 +150,7 @@ def einsum(equation: str, *operands: Any) -> Boxes:
     inputs, output = equation.replace(" ", "").replace("...", "").split("->")
     letters = output + "".join(sorted(set(inputs) - set(output) - {","}))
     terms = []
-    for own, operand in zip(inputs.split(","), operands, strict=True):
-        x = as_boxes(operand)
+    for own, x in zip(inputs.split(","), all_boxes(operands), strict=True):
         rest = len(x.shape) - len(own)  # the dimensions that "..." stands for
         order = [rest + own.index(letter) for letter in letters if letter in own]
         places = [slice(None) if letter in own else None for letter in letters]
@@ -173,7 +177,7 @@ def multi_head_attention_forward(
 
 def cat(tensors: Sequence[Any], dim: int = 0) -> Boxes:
     """Concatenation moves numbers too; constants among them see nothing."""
-    parts = [as_boxes(tensor) for tensor in tensors]
+    parts = all_boxes(tensors)
     return move(concatenated, parts, dim % len(parts[0].shape))
 
 
@@ -189,7 +193,7 @@ def concatenated(tables: Sequence[Tensor], dim: int) -> Tensor:
 
 def stack(tensors: Sequence[Any], dim: int = 0) -> Boxes:
     """Stacking is concatenation along a new dimension."""
-    return cat([move(torch.unsqueeze, as_boxes(tensor), dim) for tensor in tensors], dim)
+    return cat([move(torch.unsqueeze, part, dim) for part in all_boxes(tensors)], dim)
 
 
 NAMED_AS_IN_TORCH: list[Any] = [
@@ -199,7 +203,7 @@ NAMED_AS_IN_TORCH: list[Any] = [
 RULES: dict[str, Callable[..., Any]] = {
     **WINDOWS,
     **{rule.__name__: rule for rule in NAMED_AS_IN_TORCH},
-    **dict.fromkeys(["amax", "amin", "mean", "sum"], reduction),
+    **dict.fromkeys(["all", "amax", "amin", "any", "mean", "sum"], reduction),
     **dict.fromkeys(["log_softmax", "softmax", "softmin"], along),
     **dict.fromkeys(["max", "min"], extremum),
     **dict.fromkeys(["std", "var"], spread),

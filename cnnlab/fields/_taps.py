@@ -124,7 +124,7 @@ def resampled(length: int, outputs: int, step: Fraction, mode: str, corners: boo
 
     Examples
     --------
-    >>> [resampled(4, 8, Fraction(1, 2), "bilinear", False).of(i) for i in (0, 1, 2)]
+    >>> [resampled(4, 8, Fraction(1, 2), "linear", False).of(i) for i in (0, 1, 2)]
     [[-1, 0], [0, 1], [0, 1]]
     """
     if corners:
@@ -139,7 +139,7 @@ def resampled(length: int, outputs: int, step: Fraction, mode: str, corners: boo
             return [floor((i + Fraction(1, 2)) * step)]
         if point == pixel:
             return [pixel]
-        return [pixel, pixel + 1] if mode == "bilinear" else [pixel + t for t in (-1, 0, 1, 2)]
+        return [pixel, pixel + 1] if mode == "linear" else [pixel + t for t in (-1, 0, 1, 2)]
 
     return Taps(outputs, step, of)
 

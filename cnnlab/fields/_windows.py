@@ -1,6 +1,7 @@
 """The rules of the windowed operations: convolution, pooling, upsampling, padding.
 
-Each has the signature of the torch function of the same name, with boxes in place of numbers.
+Each has the signature of the torch functions of that name (``conv`` of ``conv1d``, ``conv2d`` and
+``conv3d``), with boxes in place of numbers; ``n`` is the number of dimensions that a window has.
 """
 
 from __future__ import annotations
@@ -17,92 +18,94 @@ from cnnlab.fields._boxes import Boxes, union
 from cnnlab.fields._taps import Taps, adaptive, convolution, padded, resampled, transposed
 
 
-def pair(value: Any) -> tuple[Any, Any]:
-    """Return (height, width) of an argument that may be one number for both."""
+def each(value: Any, n: int) -> list[Any]:
+    """Return the n numbers of an argument that may be one number for all axes."""
     values = list(value) if isinstance(value, Sequence) and len(value) else [value]
-    return values[0], values[-1]
+    return values if len(values) == n else values * n
 
 
-def on_map(x: Boxes, operation: Callable[..., Taps], *arguments: Any) -> Boxes:
-    """Apply one windowed operation to rows and columns; each argument is one number or a pair."""
-    for axis, numbers in enumerate(zip(*map(pair, arguments), strict=True)):
-        x = x.window(axis - 2, operation(x.shape[axis - 2], *numbers))
+def on_map(x: Boxes, n: int, operation: Callable[..., Taps], *arguments: Any) -> Boxes:
+    """Apply one windowed operation to the last n dimensions; an argument is one number or n."""
+    for axis, numbers in enumerate(zip(*(each(a, n) for a in arguments), strict=True)):
+        x = x.window(axis - n, operation(x.shape[axis - n], *numbers))
     return x
 
 
-def conv2d(
+def conv(
     x: Boxes, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0,
     dilation: Any = 1, groups: int = 1,
 ) -> Boxes:  # fmt: skip
     """Convolution; "same" puts the odd pixel of padding behind, as torch does."""
-    kernel = tuple(weight.shape[2:])
+    kernel, n = list(weight.shape[2:]), weight.ndim - 2
     if padding == "same":
-        spans = [d * (k - 1) for d, k in zip(pair(dilation), kernel, strict=True)]
+        spans = [d * (k - 1) for d, k in zip(each(dilation, n), kernel, strict=True)]
         padding = [(span // 2, span - span // 2) for span in spans]
     else:
-        padding = [(p, p) for p in pair(0 if padding == "valid" else padding)]
-    x = on_map(x, convolution, kernel, stride, padding, dilation)
+        padding = [(p, p) for p in each(0 if padding == "valid" else padding, n)]
+    x = on_map(x, n, convolution, kernel, stride, padding, dilation)
     return x.mix_channels(groups, weight.shape[0])
 
 
-def conv_transpose2d(
+def conv_transpose(
     x: Boxes, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0,
     output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
 ) -> Boxes:  # fmt: skip
     """Transposed convolution: the input positions that write to an output position."""
-    kernel = tuple(weight.shape[2:])
-    x = on_map(x, transposed, kernel, stride, padding, output_padding, dilation)
+    kernel, n = list(weight.shape[2:]), weight.ndim - 2
+    x = on_map(x, n, transposed, kernel, stride, padding, output_padding, dilation)
     return x.mix_channels(groups, weight.shape[1] * groups)
 
 
-def max_pool2d(
-    x: Boxes, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+def max_pool(
+    n: int, x: Boxes, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False, return_indices: bool = False,
 ) -> Any:  # fmt: skip
     """Maximum pooling; the indices depend on the whole window too."""
-    padding = [(p, p) for p in pair(padding)]
+    padding = [(p, p) for p in each(padding, n)]
     stride = kernel_size if stride is None or stride == [] else stride
-    x = on_map(x, convolution, kernel_size, stride, padding, dilation, ceil_mode)
+    x = on_map(x, n, convolution, kernel_size, stride, padding, dilation, ceil_mode)
     return (x, x) if return_indices else x
 
 
-def avg_pool2d(
-    x: Boxes, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
-    *_: Any, **__: Any,
+def avg_pool(
+    n: int, x: Boxes, kernel_size: Any, stride: Any = None, padding: Any = 0,
+    ceil_mode: bool = False, *_: Any, **__: Any,
 ) -> Boxes:  # fmt: skip
     """Average pooling."""
-    return max_pool2d(x, kernel_size, stride, padding, 1, ceil_mode)
+    return max_pool(n, x, kernel_size, stride, padding, 1, ceil_mode)
 
 
-def lp_pool2d(
-    x: Boxes, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-) -> Boxes:
+def lp_pool(
+    n: int, x: Boxes, norm_type: float, kernel_size: Any, stride: Any = None,
+    ceil_mode: bool = False,
+) -> Boxes:  # fmt: skip
     """Pooling by a power mean."""
-    return max_pool2d(x, kernel_size, stride, 0, 1, ceil_mode)
+    return max_pool(n, x, kernel_size, stride, 0, 1, ceil_mode)
 
 
-def adaptive_pool2d(x: Boxes, output_size: Any, return_indices: bool = False) -> Any:
-    """Pooling to a given size; to 1×1 it is global pooling."""
-    sizes = [n or length for n, length in zip(pair(output_size), x.shape[-2:], strict=True)]
-    x = on_map(x, adaptive, sizes)
-    if sizes == [1, 1]:
-        x = Boxes(x.sides, x.sites, [None, None], x.reason or "global pooling")
+def adaptive_pool(n: int, x: Boxes, output_size: Any, return_indices: bool = False) -> Any:
+    """Pooling to a given size; to a single position it is global pooling."""
+    sizes = [size or x.shape[i - n] for i, size in enumerate(each(output_size, n))]
+    x = on_map(x, n, adaptive, sizes)
+    if set(sizes) == {1}:
+        x = Boxes(x.sides, x.sites, [None] * len(x.axes), x.reason or "global pooling")
     return (x, x) if return_indices else x
 
 
-def max_unpool2d(
-    x: Boxes, indices: Boxes, kernel_size: Any, stride: Any = None, padding: Any = 0,
+def max_unpool(
+    n: int, x: Boxes, indices: Boxes, kernel_size: Any, stride: Any = None, padding: Any = 0,
     output_size: Any = None,
 ) -> Boxes:  # fmt: skip
     """Max unpooling: a value may come back anywhere in the window that it was taken from."""
     x = union(x, indices)
-    kernel, steps = pair(kernel_size), pair(kernel_size if stride is None else stride)
-    for axis in (0, 1):
-        taps = transposed(x.shape[axis - 2], kernel[axis], steps[axis], pair(padding)[axis])
-        if output_size is not None:
-            taps = Taps(list(output_size)[axis - 2], taps.step, taps.of)
-        x = x.window(axis - 2, taps)
-    return x
+
+    def unpooling(length: int, kernel: int, stride: int, padding: int, side: int | None) -> Taps:
+        taps = transposed(length, kernel, stride, padding)
+        return Taps(side or taps.length, taps.step, taps.of)
+
+    sides = None if output_size is None else list(output_size)[-n:]
+    steps = kernel_size if stride is None else stride
+    return on_map(x, n, unpooling, kernel_size, steps, padding, sides)
 
 
 def interpolate(
@@ -111,20 +114,21 @@ def interpolate(
     antialias: bool = False,
 ) -> Boxes:  # fmt: skip
     """Resampling to a size or by a factor."""
-    if antialias or mode not in ("nearest", "nearest-exact", "bilinear", "bicubic", "area"):
+    kind, n = mode.removeprefix("bi").removeprefix("tri"), len(x.shape) - 2
+    if antialias or kind not in ("nearest", "nearest-exact", "linear", "cubic", "area"):
         raise KeyError(f"interpolate with mode={mode!r}, antialias={antialias}")
     # 1.3 is meant as 13/10, not as the nearest binary number
-    factors = [Fraction(str(factor)) for factor in pair(scale_factor or 1)]
-    sizes = [floor(x.shape[axis - 2] * factors[axis]) for axis in (0, 1)]
-    if size is not None:
-        sizes = list(pair(size))
-    if mode == "area":
-        return adaptive_pool2d(x, sizes)
+    factors = [Fraction(str(factor)) for factor in each(scale_factor or 1, n)]
+    sizes = each(size, n)
+    if size is None:
+        sizes = [floor(x.shape[axis - n] * factor) for axis, factor in enumerate(factors)]
+    if kind == "area":
+        return adaptive_pool(n, x, sizes)
     for axis, outputs in enumerate(sizes):
-        length = x.shape[axis - 2]
+        length = x.shape[axis - n]
         by_size = size is not None or recompute_scale_factor
         step = Fraction(length, outputs) if by_size else 1 / factors[axis]
-        x = x.window(axis - 2, resampled(length, outputs, step, mode, bool(align_corners)))
+        x = x.window(axis - n, resampled(length, outputs, step, kind, bool(align_corners)))
     return x
 
 
@@ -143,15 +147,22 @@ def local_response_norm(x: Boxes, size: int, *_: Any, **__: Any) -> Boxes:
     return x.window(1, convolution(x.shape[1], size, 1, (size // 2, (size - 1) // 2)))
 
 
-NAMED_AS_IN_TORCH: list[Any] = [
-    avg_pool2d, conv2d, conv_transpose2d, interpolate, local_response_norm, lp_pool2d, max_pool2d,
-    max_unpool2d, pad,
-]  # fmt: skip
 WINDOWS: dict[str, Callable[..., Any]] = {
-    **{rule.__name__: rule for rule in NAMED_AS_IN_TORCH},
-    "adaptive_avg_pool2d": adaptive_pool2d,
-    "adaptive_max_pool2d": adaptive_pool2d,
-    "adaptive_max_pool2d_with_indices": partial(adaptive_pool2d, return_indices=True),
-    "max_pool2d_with_indices": partial(max_pool2d, return_indices=True),
+    "interpolate": interpolate,
+    "local_response_norm": local_response_norm,
+    "pad": pad,
     "upsample": interpolate,
 }
+for n in (1, 2, 3):
+    WINDOWS |= {
+        f"conv{n}d": conv,
+        f"conv_transpose{n}d": conv_transpose,
+        f"max_pool{n}d": partial(max_pool, n),
+        f"max_pool{n}d_with_indices": partial(max_pool, n, return_indices=True),
+        f"avg_pool{n}d": partial(avg_pool, n),
+        f"lp_pool{n}d": partial(lp_pool, n),
+        f"adaptive_avg_pool{n}d": partial(adaptive_pool, n),
+        f"adaptive_max_pool{n}d": partial(adaptive_pool, n),
+        f"adaptive_max_pool{n}d_with_indices": partial(adaptive_pool, n, return_indices=True),
+        f"max_unpool{n}d": partial(max_unpool, n),
+    }

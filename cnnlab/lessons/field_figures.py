@@ -1,8 +1,7 @@
 """Lesson 06: figures of receptive fields.
 
 `plot_field_tree` draws which inputs an output of a small chain of layers reads, and `trace` lists
-them. For real networks, `plot_field_growth` draws how fields grow with depth, `plot_field_boxes`
-where they lie on an image, and `plot_effective_fields` what a unit really uses.
+them. `plot_effective_fields` draws what a unit of a real network uses of its field on an image.
 """
 
 from __future__ import annotations
@@ -18,16 +17,10 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 from torch.nn import functional as F
 
-from cnnlab.fields import Box, ReceptiveFields, conv_size
+from cnnlab.fields import Box, conv_size
 from cnnlab.plotting import COLORS, styled
 
-__all__ = [
-    "plot_effective_fields",
-    "plot_field_boxes",
-    "plot_field_growth",
-    "plot_field_tree",
-    "trace",
-]
+__all__ = ["plot_effective_fields", "plot_field_tree", "trace"]
 
 Chain = Sequence[tuple[int, int, int]]  # kernel, stride and dilation of each layer, no padding
 GRAY = "#C8C8C8"
@@ -138,63 +131,6 @@ def _label(ax: Axes, y: float, text: str) -> None:
 
 
 @styled()
-def plot_field_growth(networks: Mapping[str, ReceptiveFields], ax: Axes | None = None) -> Axes:
-    """Draw how the field grows from layer to layer, up to the first layer that sees everything.
-
-    Parameters
-    ----------
-    networks : mapping
-        Name -> its fields.
-    ax : Axes, optional
-        Where to draw.
-    """
-    ax = ax or plt.subplots(figsize=(9, 4.4))[1]
-    for (name, fields), color in zip(networks.items(), COLORS, strict=False):
-        layers = [f for f in fields.values() if "Conv" in f.operation or "Pool" in f.operation]
-        sizes = [1, *(field.size[0] for field in layers if not field.is_global)]
-        largest = np.maximum.accumulate(sizes)  # side branches see less
-        ax.step(range(len(largest)), largest, where="post", color=color)
-        ax.plot(len(largest) - 1, largest[-1], "o", c=color, label=f"{name}: {largest[-1]} px")
-    side = next(iter(networks.values())).input_size[1]
-    ax.axhline(side, color="gray", ls=":")
-    right, text = ax.get_yaxis_transform(), f"image: {side} px"
-    ax.text(1, side, text, color="dimgray", ha="right", va="bottom", transform=right)
-    ax.set_yscale("log", base=2)
-    ax.yaxis.set_major_formatter("{x:.0f}")
-    ax.set(xlabel="convolutions and poolings so far", ylabel="side of the field (px)")
-    ax.legend(loc="lower right")
-    return ax
-
-
-@styled()
-def plot_field_boxes(image: Tensor, boxes: Mapping[str, Box], ax: Axes | None = None) -> Axes:
-    """Draw boxes on an image; where a box leaves the image, it lies on the gray padding.
-
-    Parameters
-    ----------
-    image : Tensor
-        Shape (3, H, W), uint8 or floats in [0, 1].
-    boxes : mapping
-        Words for the legend -> box, from ``field.at(y, x, clipped=False)``.
-    ax : Axes, optional
-        Where to draw.
-    """
-    _, height, width = image.shape
-    ax = ax or plt.subplots(figsize=(8, 4.6))[1]
-    ax.set_facecolor("#E4E4E4")
-    ax.imshow(image.permute(1, 2, 0).numpy(), extent=(0, width, height, 0))
-    for (label, box), color in zip(boxes.items(), COLORS, strict=False):
-        where = (box.left, box.top), box.width, box.height
-        ax.add_patch(Rectangle(*where, fill=False, ec="white", lw=5))
-        ax.add_patch(Rectangle(*where, fill=False, ec=color, lw=2.5, label=label))
-    ax.autoscale()  # boxes may reach beyond the image
-    ax.margins(0.03)
-    ax.set(xlabel="column (px)", ylabel="row (px)")
-    ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
-    return ax
-
-
-@styled()
 def plot_effective_fields(image: Tensor, maps: Mapping[str, Tensor], box: Box) -> np.ndarray:
     """Fade out what a unit hardly uses, inside the box that it could use, and draw profiles.
 
@@ -211,7 +147,16 @@ def plot_effective_fields(image: Tensor, maps: Mapping[str, Tensor], box: Box) -
     -------
     array of Axes
         One for each map, and one for the profiles.
+
+    Raises
+    ------
+    ValueError
+        If a map is not as large as the image, such as the one of a sequence or a volume.
     """
+    if any(map_.shape != image.shape[1:] for map_ in maps.values()):
+        raise ValueError(
+            f"each map must be {tuple(image.shape[1:])}, rows and columns of the image"
+        )
     pixels = (image / 255 if image.dtype == torch.uint8 else image).permute(1, 2, 0)  # (H, W, 3)
     height, width, _ = pixels.shape
     ratios = [1.0] * len(maps) + [1.25]

@@ -58,7 +58,7 @@ EQUIVALENT = {  # other ways to write the same
     "fields.field_by_hand": {
         "second = first + (3)",
         "second = first + ((1)) * 3",
-        "field_by_hand = second + (2 + (3 - 1)) * (3 * 2)",
+        "third = second + (2 + (3 - 1)) * (3 * 2)",
     },
     "transposed.by_zero_insertion": {  # the kernel is square
         "border = kernel.shape[-(2)] - 1 - padding",

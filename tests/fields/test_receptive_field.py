@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from fractions import Fraction
 from itertools import product
 from math import prod
@@ -711,3 +713,199 @@ def test_the_effective_field_of_the_default_backbone_lies_inside_the_theoretical
 def test_the_effective_field_of_a_dead_network_is_an_error():
     with pytest.raises(ValueError, match="all gradients are zero"):
         effective_receptive_field(chain(0.0), "11", torch.ones(2, 1, 16, 16))
+
+
+# ---- sequences and volumes ------------------------------------------------------------------
+
+
+def box_of(mask: torch.Tensor) -> Box:
+    """Return the smallest box around the pixels that are true, on any number of axes."""
+    seen = mask.nonzero()
+    if len(seen) == 0:
+        return Box(*[0] * 2 * mask.ndim)
+    return Box(*seen.min(0).values.tolist(), *(seen.max(0).values + 1).tolist())
+
+
+SEQUENCE = {
+    "conv": nn.Conv1d(4, 4, 5, stride=2, padding=2),
+    "same": nn.Conv1d(4, 4, 4, padding="same", groups=2),
+    "norm": nn.BatchNorm1d(4),
+    "max": nn.MaxPool1d(3, 2, dilation=2, ceil_mode=True),
+    "average": nn.AvgPool1d(2, 1),
+    "power": nn.LPPool1d(2, 3, ceil_mode=True),
+    "adaptive": nn.AdaptiveMaxPool1d(5),
+    "linear": nn.Upsample(scale_factor=2, mode="linear"),
+    "nearest": nn.Upsample(size=29),
+    "transposed": nn.ConvTranspose1d(4, 4, 4, 3, 1),
+    "reflected": nn.ReflectionPad1d(2),
+    "residual": Sum(nn.Conv1d(4, 4, 3, padding=1)),
+}
+VOLUME = {
+    "conv": nn.Conv3d(4, 4, (3, 5, 1), stride=(1, 2, 2), padding=1),
+    "norm": nn.Sequential(nn.BatchNorm3d(4), nn.ReLU(), nn.Conv3d(4, 4, 2)),
+    "max": nn.MaxPool3d((2, 3, 1), ceil_mode=True),
+    "average": nn.AvgPool3d((1, 2, 3)),
+    "adaptive": nn.AdaptiveAvgPool3d((3, 4, 2)),
+    "linear": nn.Upsample(scale_factor=(1, 2, 3), mode="trilinear"),
+    "transposed": nn.ConvTranspose3d(4, 4, (2, 3, 1), (2, 3, 1)),
+    "replicated": nn.ReplicationPad3d((1, 0, 2, 0, 0, 1)),
+}
+
+
+@pytest.mark.parametrize("name", SEQUENCE)
+def test_a_sequence_agrees_with_its_gradients_at_every_position(name):
+    model = nn.Sequential(nn.Conv1d(2, 4, 3, dilation=2), SEQUENCE[name], nn.Conv1d(4, 1, 2))
+    field = receptive_field(model, (2, 31))["2"]
+    assert field.shape == model(torch.zeros(1, 2, 31)).shape[1:]
+    assert len(field.size) == len(field.stride) == len(field.start) == len(field.center) == 1
+    for i in range(*field.positions):
+        assert field.at(i) == box_of(gradient_support(model, (2, 31), "2", (i,))), i
+
+
+@pytest.mark.parametrize("name", VOLUME)
+def test_a_volume_agrees_with_its_gradients(name):
+    model, size = nn.Sequential(nn.Conv3d(1, 4, 3), VOLUME[name]), (1, 8, 13, 12)
+    field = receptive_field(model, size)["1"]
+    assert field.shape == model(torch.zeros(1, *size)).shape[1:]
+    for position in product(*({0, count // 2, count - 1} for count in field.positions)):
+        support = gradient_support(model, size, "1", position)
+        assert field.at(*position) == box_of(support), position
+
+
+def test_unpooling_of_a_sequence_agrees_with_its_gradients():
+    class Unpooled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pool = nn.MaxPool1d(3, 2, return_indices=True)
+            self.unpool = nn.MaxUnpool1d(3, 2)
+
+        def forward(self, x):
+            return self.unpool(*self.pool(x), output_size=x.shape[-1:])
+
+    field = receptive_field(Unpooled(), (1, 12))["unpool"]
+    for i in range(12):
+        assert field.at(i) == box_of(gradient_support(Unpooled(), (1, 12), "unpool", (i,)))
+
+
+def test_a_network_for_video_has_one_number_per_axis():
+    with torch.device("meta"):
+        fields = receptive_field(torchvision.models.video.r3d_18(), (3, 16, 112, 112))
+    assert fields["layer4"].size == (109, 219, 219)
+    assert "stem     BasicStem          64×16×56×56  3×7×7  " in str(fields.outline())
+    assert fields["avgpool"].is_global
+
+
+def test_statistics_over_a_sequence_make_its_field_global():
+    layers = [nn.InstanceNorm1d(2), nn.GroupNorm(1, 2), nn.AdaptiveAvgPool1d(1)]
+    layers.append(nn.BatchNorm1d(2, track_running_stats=False))
+    for layer in layers:
+        field = receptive_field(nn.Sequential(nn.Conv1d(2, 2, 3), layer), (2, 9))["1"]
+        assert field.is_global and field.at(0) == Box(0, 9)
+
+
+def test_a_layer_for_sequences_may_look_along_the_channels_of_an_image():
+    """Efficient channel attention: a convolution over the averages of neighboring channels."""
+
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.mix = nn.Conv2d(3, 6, 3), nn.Conv1d(1, 1, 3, padding=1)
+
+        def forward(self, x):
+            x = self.conv(x)
+            weights = self.mix(x.mean((2, 3))[:, None])  # (1, 1, 6)
+            return x * weights.sigmoid().transpose(1, 2)[..., None]
+
+    assert receptive_field(Attention(), (3, 12, 12))["mul"].is_global
+    assert receptive_field(Attention(), (3, 12, 12), ignore_global=True)["mul"].size == (3, 3)
+
+
+def test_a_box_has_starts_and_stops_on_any_number_of_axes():
+    box, line = Box(0, 2, 5, 8), Box(3, 16)
+    assert (box.top, box.left, box.bottom, box.right) == (0, 2, 5, 8) == box
+    assert (line.size, line.center, line.width, str(line)) == ((13,), (9,), 13, "Box(3:16)")
+    assert copy.deepcopy(box) == pickle.loads(pickle.dumps(box)) == box
+    assert str(Box(0, 1, 2, 3, 4, 5)) == "Box(0:3, 1:4, 2:5)"
+
+
+@pytest.mark.parametrize("size", [(3,), (1, 2, 3, 4, 5), (3, 0, 4)])
+def test_a_size_that_is_none_is_refused_with_those_that_are(size):
+    with pytest.raises(ValueError, match=r"\(channels, length\) or \(channels, depth"):
+        receptive_field(nn.Identity(), size)
+
+
+def test_the_effective_field_of_a_sequence():
+    model = nn.Sequential(*[nn.Conv1d(1, 1, 3, padding=1) for _ in range(8)])
+    seen = effective_receptive_field(model, "7", input_size=(1, 41))
+    assert seen.map.shape == (41,) and seen.theoretical == (17,) and seen.width < 17
+
+
+# ---- the convolutional path beside what sees everything -------------------------------------
+
+
+def without_excitation(model: nn.Module) -> nn.Module:
+    """Take squeeze and excitation out of a network of torchvision."""
+    kind = torchvision.ops.SqueezeExcitation
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, kind):
+                setattr(parent, name, nn.Identity())
+    return model
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenet_v3_large", "mobilenet_v3_small"])
+def test_the_convolutional_path_is_the_network_without_squeeze_and_excitation(name):
+    with torch.device("meta"):
+        model, plain = model_of(name), without_excitation(model_of(name))
+    path, expected = receptive_field(model, ignore_global=True), receptive_field(plain)
+    assert not any(field.operation == "SqueezeExcitation" for field in expected.values())
+    for layer in [name for name in expected if name.startswith("features")]:
+        ours, theirs = path[layer], expected[layer]
+        assert (ours.size, ours.stride, ours.start) == (theirs.size, theirs.stride, theirs.start)
+        assert not ours.is_global
+        assert ours.at(*(n // 2 for n in ours.positions)) == theirs.at(
+            *(n // 2 for n in theirs.positions)
+        )
+    assert path["classifier"].is_global and path["classifier"].size == (0, 0)
+
+
+def test_without_the_normalization_of_the_whole_map_pixels_see_themselves():
+    model = nn.Sequential(nn.Conv2d(4, 4, 3), nn.GroupNorm(2, 4), nn.Conv2d(4, 4, 3))
+    assert receptive_field(model, (4, 9, 9))["2"].is_global
+    assert receptive_field(model, (4, 9, 9), ignore_global=True)["2"].size == (5, 5)
+
+
+# ---- ordinary code --------------------------------------------------------------------------
+
+
+class Ordinary(nn.Module):
+    """Assertions, decisions and loops on shapes, a default argument, a dictionary as output."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.next = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, stride=2)
+
+    def forward(self, x, rounds=3, scale=True):
+        batch, channels, height, width = x.shape
+        assert channels == 3 and x.dim() == 4 and x.dtype == torch.float32, x.shape
+        x = self.first(x) if min(height, width) > 10 else x
+        for _ in range(rounds):
+            x = self.next(x) if x.size(-1) > 20 else x
+        if scale:
+            x = x * torch.ones(x.shape[-2:], device=x.device)
+        return {"logits": x, "hidden": None, "size": (batch, height)}
+
+
+@pytest.mark.parametrize(("side", "field"), [(16, 3), (32, 5), (64, 9)])
+def test_decisions_on_shapes_are_taken_for_the_given_size(side, field):
+    fields = receptive_field(Ordinary(), (3, side, side))
+    assert fields["mul"].size == (field, field)
+    with pytest.raises(FieldError, match=r"AssertionError|1, 4, 16, 16"):
+        receptive_field(Ordinary(), (4, 16, 16))
+
+
+def test_what_cannot_be_followed_can_be_measured_and_the_error_says_so():
+    model = nn.Sequential(nn.Conv2d(1, 1, 3), Calls(lambda x: x.cumsum(2)))
+    with pytest.raises(FieldError, match="gradient_support measures the field of one position"):
+        receptive_field(model, (1, 8, 8))
+    assert bounds(gradient_support(model, (1, 8, 8), "1", (2, 2))) == Box(0, 2, 5, 5)

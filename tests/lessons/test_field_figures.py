@@ -19,8 +19,6 @@ from cnnlab.data.downloads import packaged
 from cnnlab.fields import Box
 from cnnlab.lessons.field_figures import (
     plot_effective_fields,
-    plot_field_boxes,
-    plot_field_growth,
     plot_field_tree,
     trace,
 )
@@ -109,15 +107,6 @@ def test_an_input_too_short_for_the_outputs_is_refused():
         plot_field_tree([(5, 1, 1)], inputs=5)
 
 
-def test_boxes_are_drawn_where_they_are_even_outside_of_the_image():
-    boxes = {"corner": Box(-13, -13, 14, 14), "inside": Box(10, 20, 37, 47)}
-    ax = plot_field_boxes(torch.zeros(3, 64, 64, dtype=torch.uint8), boxes)
-    drawn = {patch.get_label(): patch.get_bbox().extents.tolist() for patch in ax.patches}
-    assert drawn["corner"] == [-13, -13, 14, 14] and drawn["inside"] == [20, 10, 47, 37]
-    assert ax.get_xlim()[0] < -13 and ax.get_ylim()[1] < -13
-    assert [text.get_text() for text in ax.get_legend().texts] == ["corner", "inside"]
-
-
 def test_the_image_fades_where_the_unit_does_not_look():
     map_ = torch.zeros(32, 32)
     map_[8:16, 16:24] = 1 / 64
@@ -130,12 +119,9 @@ def test_the_image_fades_where_the_unit_does_not_look():
     assert profile.sum() == pytest.approx(1) and profile[:16].sum() == 0
 
 
-def test_growth_ends_at_the_last_field_that_is_not_global():
-    chain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3))
-    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)]
-    ax = plot_field_growth({"small": receptive_field(nn.Sequential(*chain, *head), (3, 32, 32))})
-    assert ax.lines[0].get_ydata().tolist() == [1, 3, 4, 8]
-    assert [text.get_text() for text in ax.get_legend().texts] == ["small: 8 px"]
+def test_maps_of_sequences_and_volumes_are_refused():
+    with pytest.raises(ValueError, match=r"each map must be \(32, 32\)"):
+        plot_effective_fields(torch.zeros(3, 32, 32), {"line": torch.ones(32)}, Box(0, 32))
 
 
 # ------------------------------------------------------------------------ the published fields
