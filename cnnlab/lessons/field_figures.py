@@ -1,26 +1,17 @@
-"""Lesson 06: figures of receptive fields.
-
-`plot_field_tree` draws which inputs an output of a small chain of layers reads, and `trace` lists
-them. `plot_effective_fields` draws what a unit of a real network uses of its field on an image.
-"""
+"""Lesson 06: the tree of inputs that an output of a chain of layers reads."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.patches import Rectangle
-from torch import Tensor
-from torch.nn import functional as F
 
-from cnnlab.fields import Box, conv_size
+from cnnlab.fields import conv_size
 from cnnlab.plotting import COLORS, styled
 
-__all__ = ["plot_effective_fields", "plot_field_tree", "trace"]
+__all__ = ["plot_field_tree", "trace"]
 
 Chain = Sequence[tuple[int, int, int]]  # kernel, stride and dilation of each layer, no padding
 GRAY = "#C8C8C8"
@@ -128,53 +119,3 @@ def _draw_bar(ax: Axes, row: int, field: list[int], color: str, text: str) -> No
 
 def _label(ax: Axes, y: float, text: str) -> None:
     ax.text(-0.01, y, text, ha="right", va="center", transform=ax.get_yaxis_transform())
-
-
-@styled()
-def plot_effective_fields(image: Tensor, maps: Mapping[str, Tensor], box: Box) -> np.ndarray:
-    """Fade out what a unit hardly uses, inside the box that it could use, and draw profiles.
-
-    Parameters
-    ----------
-    image : Tensor
-        Shape (3, H, W), uint8 or floats in [0, 1].
-    maps : mapping
-        Title -> mean absolute gradient of the unit, (H, W), see `effective_receptive_field`.
-    box : Box
-        The field in theory, drawn dashed.
-
-    Returns
-    -------
-    array of Axes
-        One for each map, and one for the profiles.
-
-    Raises
-    ------
-    ValueError
-        If a map is not as large as the image, such as the one of a sequence or a volume.
-    """
-    if any(map_.shape != image.shape[1:] for map_ in maps.values()):
-        raise ValueError(
-            f"each map must be {tuple(image.shape[1:])}, rows and columns of the image"
-        )
-    pixels = (image / 255 if image.dtype == torch.uint8 else image).permute(1, 2, 0)  # (H, W, 3)
-    height, width, _ = pixels.shape
-    ratios = [1.0] * len(maps) + [1.25]
-    axes = plt.subplots(1, len(ratios), figsize=(10, 3.8), width_ratios=ratios)[1]
-    profiles, edge = axes[-1], COLORS[5]
-    for ax, (title, map_), color in zip(axes, maps.items(), COLORS, strict=False):
-        smooth = F.avg_pool2d(map_[None], 9, stride=1, padding=4)[0]  # single pixels flicker
-        shares = (smooth / smooth.quantile(0.98)).clamp(max=1).sqrt()  # faint parts, too
-        shown = 1 - (1 - pixels) * (0.1 + 0.9 * shares[..., None])
-        ax.imshow(shown.numpy(), extent=(0, width, height, 0))
-        where = (box.left, box.top), box.width, box.height
-        ax.add_patch(Rectangle(*where, fill=False, ec=edge, lw=2, ls="--"))
-        ax.set(title=title, xlabel="column (px)")
-        profiles.plot(map_.sum(dim=0) / map_.sum(), color=color, label=title.split("\n")[0])
-    profiles.axvline(box.left, color=edge, ls="--", label="field in theory")
-    profiles.axvline(box.right, color=edge, ls="--")
-    axes[0].set_ylabel("row (px)")
-    profiles.set(xlabel="column (px)", ylabel="share of the gradient", xlim=(0, width))
-    profiles.set_ylim(bottom=0)
-    profiles.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
-    return axes

@@ -16,9 +16,7 @@ from matplotlib.colors import to_hex
 
 from cnnlab import receptive_field
 from cnnlab.data.downloads import packaged
-from cnnlab.fields import Box
 from cnnlab.lessons.field_figures import (
-    plot_effective_fields,
     plot_field_tree,
     trace,
 )
@@ -105,23 +103,6 @@ def test_the_bars_are_as_long_as_their_words_say():
 def test_an_input_too_short_for_the_outputs_is_refused():
     with pytest.raises(ValueError, match="5 inputs leave 1 of 2 outputs"):
         plot_field_tree([(5, 1, 1)], inputs=5)
-
-
-def test_the_image_fades_where_the_unit_does_not_look():
-    map_ = torch.zeros(32, 32)
-    map_[8:16, 16:24] = 1 / 64
-    black, box = torch.zeros(3, 32, 32), Box(4, 12, 20, 28)
-    axes = plot_effective_fields(black, {"trained\n8 px": map_}, box)
-    shown = torch.as_tensor(axes[0].images[0].get_array())[..., 0]
-    assert shown[11:13, 19:21].max() < 0.01  # what it uses stays black
-    assert (shown[20:] - 0.9).abs().max() < 0.01  # nine tenths of the way to white
-    profile = torch.as_tensor(axes[1].lines[0].get_ydata())
-    assert profile.sum() == pytest.approx(1) and profile[:16].sum() == 0
-
-
-def test_maps_of_sequences_and_volumes_are_refused():
-    with pytest.raises(ValueError, match=r"each map must be \(32, 32\)"):
-        plot_effective_fields(torch.zeros(3, 32, 32), {"line": torch.ones(32)}, Box(0, 32))
 
 
 # ------------------------------------------------------------------------ the published fields
