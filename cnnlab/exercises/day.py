@@ -1,4 +1,4 @@
-"""Lesson 07: a quiz over the whole day, and two exercises that need several lessons at once."""
+"""Lesson 07: a quiz over the morning, and two exercises that need several lessons at once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,26 @@ from cnnlab.lessons.day import Question
 __all__ = ["QUIZ", "encoder_sides", "unet_parameters"]
 
 QUIZ = (
+    Question(
+        "00",
+        "33 pixels, a kernel of 5 with stride 3 and padding 3. How many outputs?",
+        {
+            "12": "(33 + 2·3 - 5) // 3 + 1.",
+            "10": "That forgets the padding: the line has 33 + 2·3 pixels.",
+            "11": "The first position is missing: the steps are counted, and 1 is added.",
+            "13": "That rounds up; half a step is no output.",
+        },
+    ),
+    Question(
+        "00",
+        "How many numbers does nn.Conv2d(16, 32, 3) learn?",
+        {
+            "4640": "32·(16·3·3 + 1): a kernel for each pair of channels, and 32 biases.",
+            "4608": "The 32 biases are missing.",
+            "320": "Each output channel has a kernel for every input channel, not one in all.",
+            "145": "That is one output channel; there are 32.",
+        },
+    ),
     Question(
         "01",
         "Three test images in a hundred also hide in the training set. The test accuracy is …",
@@ -98,24 +118,6 @@ QUIZ = (
             "7 × 7": "That forgets the strides: later kernels step over several pixels.",
             "27 × 27": "Kernel sizes do not multiply; strides do.",
             "19 × 19": "That adds the strides, 1 + 2·1 + 2·3 + 2·(3 + 2); they multiply.",
-        },
-    ),
-    Question(
-        "08",
-        "A saliency map stays the same when the weights are replaced by random ones. It shows …",
-        {
-            "the image, not the network": "It may trace edges; it explains nothing.",
-            "that the network is robust": "Random weights know nothing that could be robust.",
-            "what the network attends to": "Then it would have to depend on the network.",
-        },
-    ),
-    Question(
-        "09",
-        "Two models get 143 and 140 of the same 153 images right. Which is better?",
-        {
-            "it cannot be determined": "Look at the images on which they disagree.",
-            "the first": "Three images are well inside the luck of the draw.",
-            "they are equally good": "No proof of a difference is no proof of equality.",
         },
     ),
 )

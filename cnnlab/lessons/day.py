@@ -1,7 +1,7 @@
 """Lesson 07: the day's results on one page, and a quiz that names the misconception.
 
 `plot_day` draws a tile for each lesson with results from `cnnlab.lessons.results`. A quiz is a
-sequence of `Question`; `quiz_form` shows it to click on, `show_quiz` in plain text.
+sequence of `Question`, which `show_quiz` prints.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
@@ -18,7 +17,7 @@ from matplotlib.figure import Figure
 from cnnlab.lessons.results import Result
 from cnnlab.plotting import COLORS, styled
 
-__all__ = ["Question", "feedback", "plot_day", "quiz_form", "show_quiz"]
+__all__ = ["Question", "feedback", "plot_day", "show_quiz"]
 
 
 @dataclass(frozen=True)
@@ -106,51 +105,34 @@ def show_quiz(questions: Sequence[Question], chosen: Mapping[int, str] | None = 
         print(f"{right} of {len(chosen)} answers right")
 
 
-def quiz_form(questions: Sequence[Question]) -> Any:
-    """Return the quiz as a form (ipywidgets); `show_quiz` is the same in plain text."""
-    import ipywidgets as widgets
-
-    rows = []
-    for number, question in enumerate(questions, start=1):
-        choice = widgets.RadioButtons(options=question.options, value=None)
-        choice.layout.width = "auto"
-        reply = widgets.Label(feedback(question, None))
-
-        def answered(change: Any, question: Question = question, reply: Any = reply) -> None:
-            reply.value = feedback(question, change["new"])
-
-        choice.observe(answered, names="value")
-        rows += [widgets.Label(f"{number}. {question.text}"), choice, reply]
-    return widgets.VBox(rows)
-
-
 @styled()
-def plot_day(results: Sequence[Result], titles: Mapping[str, str]) -> Figure:
-    """Draw a tile for each lesson: its title, and its first three results.
+def plot_day(results: Sequence[Result], questions: Mapping[str, str]) -> Figure:
+    """Draw a tile for each lesson: its question, and its first three results.
 
     Parameters
     ----------
     results : sequence of Result
         From `recorded()`.
-    titles : mapping of str to str
-        Lesson, two digits -> what it was about; one tile each, in this order.
+    questions : mapping of str to str
+        Lesson, two digits -> what it asked; one tile each, in this order.
 
     Examples
     --------
-    >>> figure = plot_day([Result("06", "field of layer4", 99, unit="pixels")], {"06": "Fields"})
+    >>> figure = plot_day([Result("06", "field", 99, unit="pixels")], {"06": "What is seen?"})
     >>> [text.get_text() for text in figure.axes[0].texts]
-    ['06 · Fields', '99 pixels', 'field of layer4']
+    ['06 · What is seen?', '99 pixels', 'field']
     """
-    columns, rows = 3, math.ceil(len(titles) / 3)
-    figure, grid = plt.subplots(rows, columns, figsize=(12, 2.5 * rows), squeeze=False)
+    columns, rows = 3, math.ceil(len(questions) / 3)
+    figure, grid = plt.subplots(rows, columns, figsize=(12, 2.8 * rows), squeeze=False)
     for ax in grid.flat:
         ax.axis("off")
-    for ax, (lesson, title) in zip(grid.flat, titles.items(), strict=False):
+    for ax, (lesson, question) in zip(grid.flat, questions.items(), strict=False):
         ax.add_patch(plt.Rectangle((0, 0), 1, 1, color="#eef1f4", transform=ax.transAxes))
-        ax.text(0.04, 0.88, f"{lesson} · {title}", weight="bold", fontsize=14, va="center")
+        words = textwrap.fill(f"{lesson} · {question}", width=34)
+        ax.text(0.04, 0.95, words, weight="bold", fontsize=13, va="top")
         own = [result for result in results if result.lesson == lesson]
-        for y, result in zip((0.71, 0.46, 0.21), own, strict=False):
-            name = textwrap.shorten(result.name, width=68, placeholder=" …")
+        for y, result in zip((0.66, 0.42, 0.18), own, strict=False):
+            name = textwrap.shorten(result.name, width=50, placeholder=" …")
             ax.text(0.04, y, str(result), color=COLORS[0], fontsize=13, va="center")
-            ax.text(0.04, y - 0.115, name, fontsize=11, va="center")
+            ax.text(0.04, y - 0.105, name, fontsize=11, va="center")
     return figure

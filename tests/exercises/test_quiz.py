@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
+import torch
+import torch.nn.functional as F
 
 from cnnlab.exercises.day import QUIZ
-from cnnlab.lessons.day import Question, feedback, quiz_form, show_quiz
+from cnnlab.lessons.day import Question, feedback, show_quiz
 
 LETTERS = "abcdef"
 
@@ -14,18 +18,9 @@ def letter(question: Question, answer: str) -> str:
     return LETTERS[question.options.index(answer)]
 
 
-def test_twelve_questions_from_every_lesson() -> None:
+def test_twelve_questions_from_every_lesson_of_the_morning() -> None:
     assert len(QUIZ) == 12
-    assert {question.lesson for question in QUIZ} == {
-        "01",
-        "02",
-        "03",
-        "04",
-        "05",
-        "06",
-        "08",
-        "09",
-    }
+    assert {question.lesson for question in QUIZ} == {f"0{lesson}" for lesson in range(7)}
     places = {letter(question, question.right) for question in QUIZ}
     assert len(places) >= 3 and all(len(question.answers) >= 3 for question in QUIZ)
 
@@ -59,11 +54,62 @@ def test_answers_that_do_not_exist_are_named(chosen: dict, words: str) -> None:
         show_quiz(QUIZ, chosen)
 
 
-def test_the_form_answers_as_the_text_does() -> None:
-    form = quiz_form(QUIZ)
-    for number, question in enumerate(QUIZ):
-        text, choice, reply = form.children[3 * number : 3 * number + 3]
-        assert question.text in text.value and reply.value == "… not answered yet"
-        for answer in question.answers:
-            choice.value = answer
-            assert reply.value == feedback(question, answer)
+def seen(*layers: torch.nn.Module) -> int:
+    """Return how many pixels have a gradient with respect to one output."""
+    x = torch.zeros(1, 1, 99, requires_grad=True)
+    torch.nn.Sequential(*layers)(x)[0, 0, 2].backward()
+    return int((x.grad != 0).sum())
+
+
+def three_by_three(*strides: int) -> list[torch.nn.Module]:
+    return [torch.nn.Conv1d(1, 1, 3, stride) for stride in strides]
+
+
+X, Y = torch.zeros(1, 1, 33), torch.zeros(1, 1, 8)
+SLIPS = {  # a question that asks for a number: the right way, then what each slip gives
+    "33 pixels": {
+        "right": lambda: F.conv1d(X, torch.ones(1, 1, 5), stride=3, padding=3).numel(),
+        "forgets the padding": lambda: F.conv1d(X, torch.ones(1, 1, 5), stride=3).numel(),
+        "first position is missing": lambda: (33 + 6 - 5) // 3,
+        "rounds up": lambda: math.ceil((33 + 6 - 5) / 3) + 1,
+    },
+    "nn.Conv2d(16, 32, 3)": {
+        "right": lambda: sum(p.numel() for p in torch.nn.Conv2d(16, 32, 3).parameters()),
+        "biases are missing": lambda: torch.nn.Conv2d(16, 32, 3).weight.numel(),
+        "for every input channel": lambda: sum(
+            p.numel() for p in torch.nn.Conv2d(1, 32, 3).parameters()
+        ),
+        "one output channel": lambda: sum(
+            p.numel() for p in torch.nn.Conv2d(16, 1, 3).parameters()
+        ),
+    },
+    "makes of 8 pixels": {
+        "right": lambda: F.conv_transpose1d(Y, torch.ones(1, 1, 3), None, 2, 1).numel(),
+        "output_padding": lambda: F.conv_transpose1d(Y, torch.ones(1, 1, 3), None, 2, 1, 1).numel(),
+        "other direction": lambda: F.conv1d(Y, torch.ones(1, 1, 3), stride=2, padding=1).numel(),
+        "padding crops": lambda: F.conv_transpose1d(Y, torch.ones(1, 1, 3), None, 2).numel(),
+    },
+    "strides 3, 2 and 1": {
+        "right": lambda: seen(*three_by_three(3, 2, 1)),
+        "forgets the strides": lambda: seen(*three_by_three(1, 1, 1)),
+        "sizes do not multiply": lambda: 3 * 3 * 3,
+        "adds the strides": lambda: 1 + 2 * 1 + 2 * 3 + 2 * (3 + 2),
+    },
+}
+
+
+def test_every_question_that_asks_for_a_number_has_its_slips() -> None:
+    numbers = [q for q in QUIZ if q.right.split()[0].isdigit()]
+    assert [sum(words in q.text for q in numbers) for words in SLIPS] == [1] * len(numbers)
+
+
+@pytest.mark.parametrize("words", SLIPS)
+def test_each_slip_leads_to_its_option_and_to_no_other(words: str) -> None:
+    (question,) = [question for question in QUIZ if words in question.text]
+    option = {answer.split()[0]: answer for answer in question.answers}
+    given = {slip: str(compute()) for slip, compute in SLIPS[words].items()}
+    assert sorted(given.values()) == sorted(option)  # one option each, and none is left over
+    assert option[given.pop("right")] == question.right
+    for slip, number in given.items():
+        assert slip in feedback(question, option[number])
+        assert sum(slip in feedback(question, answer) for answer in question.answers) == 1
