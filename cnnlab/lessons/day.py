@@ -128,11 +128,11 @@ def plot_day(results: Sequence[Result], questions: Mapping[str, str]) -> Figure:
         ax.axis("off")
     for ax, (lesson, question) in zip(grid.flat, questions.items(), strict=False):
         ax.add_patch(plt.Rectangle((0, 0), 1, 1, color="#eef1f4", transform=ax.transAxes))
-        words = textwrap.fill(f"{lesson} · {question}", width=34)
+        words = textwrap.fill(f"{lesson} · {question}", width=28)
         ax.text(0.04, 0.95, words, weight="bold", fontsize=13, va="top")
         own = [result for result in results if result.lesson == lesson]
-        for y, result in zip((0.66, 0.42, 0.18), own, strict=False):
-            name = textwrap.shorten(result.name, width=50, placeholder=" …")
+        for y, result in zip((0.62, 0.39, 0.16), own, strict=False):
+            name = textwrap.shorten(result.name, width=42, placeholder=" …")
             ax.text(0.04, y, str(result), color=COLORS[0], fontsize=13, va="center")
-            ax.text(0.04, y - 0.105, name, fontsize=11, va="center")
+            ax.text(0.04, y - 0.105, name, fontsize=11, va="center", in_layout=False)
     return figure
