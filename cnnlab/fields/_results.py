@@ -48,20 +48,19 @@ class Box(tuple[int, ...]):
     width = property(lambda self: self.size[-1], doc="Number of columns.")
 
     @property
+    def slices(self) -> tuple[slice, ...]:
+        """What to cut out of an image (only for a clipped box)."""
+        return tuple(map(slice, self.start, self.stop))
+
+    @property
     def size(self) -> tuple[int, ...]:
         """Number of pixels on each axis."""
-        return tuple(b - a for a, b in zip(self.start, self.stop, strict=True))
+        return tuple(s.stop - s.start for s in self.slices)
 
     @property
     def center(self) -> tuple[Number, ...]:
         """Middle on each axis; halves lie between two pixels."""
-        pairs = zip(self.start, self.stop, strict=True)
-        return tuple(tidy(Fraction(a + b - 1, 2)) for a, b in pairs)
-
-    @property
-    def slices(self) -> tuple[slice, ...]:
-        """What to cut out of an image (only for a clipped box)."""
-        return tuple(slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
+        return tuple(tidy(Fraction(s.start + s.stop - 1, 2)) for s in self.slices)
 
     def __getnewargs__(self) -> tuple[int, ...]:  # so that boxes can be copied
         return tuple(self)
