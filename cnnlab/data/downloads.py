@@ -105,12 +105,12 @@ def resources() -> dict[str, dict]:
 
     Each has a description, a license, ``num_bytes`` to download, the folder where it ends up
     inside the data folder, and ``urls``: the public address of each file to download, by its path
-    in the data folder and in a mirror.
+    in the data folder and in a mirror. ``only_if_asked`` marks what no rehearsal downloads.
 
     Examples
     --------
     >>> list(resources())
-    ['ants_and_bees', 'mnist']
+    ['ants_and_bees', 'mnist', 'cifar10', 'cifar100']
     """
     return json.loads(packaged("resources.json").read_text(encoding="utf-8"))
 
@@ -139,7 +139,7 @@ def fetch(name: str, progress: bool = True, *, hurry: bool = False) -> Path:
     Parameters
     ----------
     name
-        ``"ants_and_bees"`` or ``"mnist"``.
+        A key of `resources`, such as ``"mnist"``.
     progress
         Whether to show progress bars.
     hurry
@@ -171,7 +171,7 @@ def download(key: str, url: str, check: Check, progress: bool = True, hurry: boo
     key
         The file's path inside the data folder and inside a mirror, such as ``weights/x.pth``.
     url
-        Public address; what ends in ``.gz`` is kept unpacked.
+        Public address; what ends in ``.gz`` is kept unpacked, unless the key ends so, too.
     check
         Raises ValueError unless the file is the right one, see `check_sha256`.
     progress, hurry
@@ -237,7 +237,8 @@ def _bring(source: str, target: Path, check: Check, progress: bool, min_speed: f
     target.parent.mkdir(parents=True, exist_ok=True)
     pooch.get_logger().setLevel("WARNING")  # the progress bar says enough
     downloader = partial(_download, progress, min_speed) if source.startswith("http") else _copy
-    unzip = pooch.Decompress() if source.endswith(".gz") else None
+    zipped = source.endswith(".gz") and target.suffix != ".gz"
+    unzip = pooch.Decompress() if zipped else None
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=target.parent) as folder:
         path = Path(pooch.retrieve(source, None, Path(source).name, folder, unzip, downloader))
         check(path)

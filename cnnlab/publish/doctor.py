@@ -88,9 +88,13 @@ def _enough(num_bytes: float, least: float) -> str:
 
 
 def look_for_data() -> str:
-    if missing := [name for name in downloads.resources() if not downloads.find(name)]:
+    if missing := [name for name in _expected_data() if not downloads.find(name)]:
         raise RuntimeError(f"no {', '.join(missing)}, or damaged: the lessons use stand-ins")
-    return ", ".join(downloads.resources())
+    return ", ".join(_expected_data())
+
+
+def _expected_data() -> list[str]:
+    return [name for name, data in downloads.resources().items() if "only_if_asked" not in data]
 
 
 def look_at_weights(name: str) -> str:
@@ -146,7 +150,7 @@ def checks_for_class(notebooks: Sequence[Path], folder: Path) -> list[Check]:
 
     fetching = [
         Check("fetching", partial(downloads.fetch, name), f"cnnlab fetch {name}", is_needed=False)
-        for name in downloads.resources()
+        for name in _expected_data()
     ]
     rehearsal = [
         Check(f"lesson {path.stem[:2]}", partial(_rehearse, path, folder), f"cnnlab run {path}")

@@ -156,7 +156,8 @@ def test_without_a_name_fetch_lists(tmp_path: Path) -> None:
         done = call(*arguments, CNNLAB_DATA=str(tmp_path))
         assert done.returncode == 0
         assert "ants_and_bees  47 MB, not here yet" in done.stdout
-        assert done.stdout.count("License: ") == 2
+        assert "cifar10        170 MB, not here yet" in done.stdout
+        assert done.stdout.count("License: ") == 4
         assert max(map(len, done.stdout.splitlines())) <= 100
     assert not list(tmp_path.iterdir())
 
@@ -164,7 +165,7 @@ def test_without_a_name_fetch_lists(tmp_path: Path) -> None:
 def test_a_fetch_that_fails_says_why_and_goes_on(tmp_path: Path) -> None:
     done = call("fetch", "--all", CNNLAB_DATA=str(tmp_path), CNNLAB_OFFLINE="1")
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    for file in ("hymenoptera_data.zip", "train-images-idx3-ubyte"):
+    for file in ("hymenoptera_data.zip", "train-images-idx3-ubyte", "cifar-100-python.tar.gz"):
         assert file in done.stderr
     assert ": offline\n" in done.stderr and "CNNLAB_MIRROR" in done.stderr
 
