@@ -1,42 +1,29 @@
-"""Lesson 01: cards of well-known datasets, and figures of data, capacity and overfitting.
+"""Lesson 01: cards of well-known datasets, and figures of their sizes and classes.
 
 :func:`read_cards` reads ``data/published/datasets.csv``, a card for each dataset, and
-:func:`plot_datasets` draws their sizes. :func:`plot_errors` draws training and validation errors
-of networks of several widths, :func:`shift_turn_scale` augments digits, and
-:func:`plot_distances` shows how a search tells duplicates from new images.
+:func:`plot_datasets` draws their sizes. :func:`plot_classes` shows an image of each class.
 """
 
 from __future__ import annotations
 
 import csv
-import math
 import textwrap
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter, MultipleLocator
-from torch import Tensor
-from torch.nn import functional as F
+from matplotlib.ticker import EngFormatter
 
 from cnnlab.data.downloads import packaged
-from cnnlab.data.splits import to_float
+from cnnlab.data.splits import ImageData
 from cnnlab.lessons.labels import place_labels
-from cnnlab.plotting import COLORS, styled
+from cnnlab.plotting import COLORS, show_images, styled
 
-__all__ = [
-    "DatasetCard",
-    "plot_datasets",
-    "plot_distances",
-    "plot_errors",
-    "read_cards",
-    "shift_turn_scale",
-]
+__all__ = ["DatasetCard", "plot_classes", "plot_datasets", "read_cards"]
 
 
 @dataclass(frozen=True)
@@ -94,7 +81,9 @@ class DatasetCard:
             "class": f"torchvision.datasets.{self.torchvision}" if self.torchvision else "none",
             "license": self.license,
             "source": self.source,
-            "note": textwrap.fill(self.note, 76, subsequent_indent=" " * 12),
+            "note": textwrap.fill(
+                self.note, 88, initial_indent=" " * 12, subsequent_indent=" " * 12
+            )[12:],
         }
         rows = [f"  {name:<9} {text}" for name, text in lines.items()]
         return "\n".join([f"{self.name} ({self.year})", *rows])
@@ -161,92 +150,26 @@ def plot_datasets(cards: Mapping[str, DatasetCard], ax: Axes | None = None) -> A
 
 
 @styled()
-def plot_errors(
-    sizes: Sequence[int],
-    errors: Mapping[str, tuple[Tensor, Tensor]],
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw training errors (dotted) and validation errors over the number of training images.
+def plot_classes(data: ImageData, most: int = 20, ax: Axes | None = None) -> Axes:
+    """Show the first training image of each class, with the name of the class.
 
     Parameters
     ----------
-    sizes : sequence of int
-        N numbers of training images.
-    errors : mapping
-        Name of a network -> its training and its validation errors, each of shape (N,).
+    data : ImageData
+        Every class has a training image.
+    most : int
+        Number of classes to show at most.
     ax : Axes, optional
         Where to draw.
 
     Examples
     --------
-    >>> ax = plot_errors([30, 300], {"small": (torch.zeros(2), torch.tensor([0.4, 0.1]))})
-    >>> [text.get_text() for text in ax.get_legend().get_texts()]
-    ['small', 'validation error', 'training error']
+    >>> from cnnlab.data.datasets import load_mnist
+    >>> ax = plot_classes(load_mnist("digits"), most=3)
+    Data: scikit-learn's 1,797 handwritten digits.
+    >>> [text.get_text() for text in ax.texts]
+    ['0', '1', '2']
     """
-    ax = plt.subplots(figsize=(9, 4))[1] if ax is None else ax
-    for (name, (train, val)), color in zip(errors.items(), COLORS, strict=False):
-        ax.plot(sizes, val, "o-", color=color, lw=2, label=name)
-        ax.plot(sizes, train, "o:", color=color, lw=2)
-    ax.plot([], [], "-", color="gray", lw=2, label="validation error")
-    ax.plot([], [], ":", color="gray", lw=2, label="training error")
-    ax.set_xscale("log")
-    ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
-    ax.set_xticks([], minor=True)
-    ax.yaxis.set_major_locator(MultipleLocator(0.05))
-    ax.yaxis.set_major_formatter("{x:.0%}")
-    ax.set(xlabel="training images", ylabel="error", ylim=(-0.01, None))
-    ax.legend()
-    return ax
-
-
-def shift_turn_scale(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Shift each image by up to 2 of 28 pixels, turn it by 15°, scale it by 20 %; at random.
-
-    Nothing is mirrored: a mirrored 2 is no 2. What comes in from beyond the edge is black.
-
-    Examples
-    --------
-    >>> images = torch.zeros(4, 1, 28, 28, dtype=torch.uint8)
-    >>> shift_turn_scale(images, torch.Generator().manual_seed(0)).shape
-    torch.Size([4, 1, 28, 28])
-    """
-    u = 2 * torch.rand(4, len(images), generator=generator) - 1  # each in [-1, 1]
-    scale, angle, shift = torch.exp(0.2 * u[0]), math.radians(15) * u[1], 0.15 * u[2:]
-    cos, sin = scale * angle.cos(), scale * angle.sin()
-    maps = torch.stack([cos, -sin, shift[0], sin, cos, shift[1]], dim=1).view(-1, 2, 3)
-    grid = F.affine_grid(maps, list(images.shape), align_corners=False)
-    return F.grid_sample(to_float(images), grid, align_corners=False)
-
-
-@styled()
-def plot_distances(
-    bits: Tensor, is_duplicate: Tensor, threshold: int, ax: Axes | None = None
-) -> Axes:
-    """Draw how many bits new images and duplicates differ from the closest training image.
-
-    Parameters
-    ----------
-    bits : Tensor
-        Shape (N,), int: bits that differ.
-    is_duplicate : Tensor
-        Shape (N,), bool.
-    threshold : int
-        Up to so many bits, an image is called a duplicate.
-    ax : Axes, optional
-        Where to draw.
-
-    Examples
-    --------
-    >>> ax = plot_distances(torch.tensor([1, 9, 12]), torch.tensor([True, False, False]), 8)
-    >>> int(sum(bar.get_height() for bar in ax.patches))
-    3
-    """
-    ax = plt.subplots(figsize=(9, 3.6))[1] if ax is None else ax
-    groups = [bits[is_duplicate].tolist(), bits[~is_duplicate].tolist()]
-    labels, colors = ["planted duplicates", "new images"], [COLORS[1], COLORS[0]]
-    edges = np.arange(int(bits.max()) + 2) - 0.5
-    ax.hist(groups, edges.tolist(), stacked=True, label=labels, color=colors, ec="white")
-    ax.axvline(threshold + 0.5, color="black", ls=":", label="threshold")
-    ax.set(xlabel="bits that differ from the closest training image", ylabel="test images")
-    ax.legend()
-    return ax
+    labels = data.train.labels.tolist()
+    first = [labels.index(label) for label in range(len(data.classes))][:most]
+    return show_images(data.train.inputs[first], data.classes[:most], columns=10, ax=ax)

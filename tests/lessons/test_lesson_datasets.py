@@ -10,13 +10,8 @@ import pytest
 import torch
 from torchvision import datasets as torchvision_datasets
 
-from cnnlab.lessons.datasets import (
-    plot_datasets,
-    plot_distances,
-    plot_errors,
-    read_cards,
-    shift_turn_scale,
-)
+from cnnlab.data.splits import ImageData, Split
+from cnnlab.lessons.datasets import plot_classes, plot_datasets, read_cards
 
 CARDS = read_cards()
 every_card = pytest.mark.parametrize("card", CARDS.values(), ids=CARDS.keys())
@@ -86,32 +81,12 @@ def test_the_names_in_the_picture_do_not_overlap():
     plt.close(ax.figure)
 
 
-def test_shifting_does_not_mirror_and_keeps_shape_and_range():
-    left = torch.zeros(200, 1, 28, 28, dtype=torch.uint8)
-    left[..., 4:9] = 255  # a bar at the left
-    out = shift_turn_scale(left, torch.Generator().manual_seed(0))
-    assert out.shape == left.shape and out.min() >= 0 and out.max() <= 1
-    bright = (out * torch.arange(28.0)).sum(dim=(1, 2, 3)) / out.sum(dim=(1, 2, 3))
-    assert bright.max() < 14 and bright.std() > 0.5  # moved, but never to the other side
-
-
-def test_errors_are_drawn_as_they_are_and_the_axes_are_named():
-    train, val = torch.tensor([0.0, 0.1]), torch.tensor([0.4, 0.2])
-    ax = plot_errors([30, 300], {"narrow": (train, val), "wide": (train, val / 2)})
-    drawn = [line.get_ydata() for line in ax.lines if len(line.get_xdata())]
-    expected = [val, train, val / 2, train]
-    assert all(
-        torch.equal(a, b) for a, b in zip(map(torch.as_tensor, drawn), expected, strict=True)
-    )
-    assert ax.get_xlabel() == "training images" and ax.get_ylabel() == "error"
-    plt.close(ax.figure)
-
-
-def test_every_image_stands_in_the_histogram_once():
-    bits = torch.tensor([0, 3, 20, 25, 25])
-    ax = plot_distances(bits, bits < 5, threshold=8)
-    assert sum(bar.get_height() for bar in ax.patches) == 5
-    assert {text.get_text() for text in ax.get_legend().get_texts()} == {
-        "planted duplicates", "new images", "threshold",
-    }  # fmt: skip
+def test_a_class_is_shown_by_one_of_its_images_and_named():
+    images = torch.zeros(6, 3, 8, 8, dtype=torch.uint8)
+    images[2:4] = 255
+    split = Split(images, torch.tensor([0, 0, 2, 2, 1, 1]))
+    ax = plot_classes(ImageData(split, split, split, ["ant", "bee", "cat"], "test"))
+    assert [text.get_text() for text in ax.texts] == ["ant", "bee", "cat"]
+    mosaic = ax.images[0].get_array()[:8]  # the rows of the images, above their names
+    assert mosaic[:, :8].max() == 0 and mosaic[:, -10:-4].min() == 1
     plt.close(ax.figure)
