@@ -1,15 +1,10 @@
-"""Exercises of lesson 02: what a layer costs, why 1×1, and a network for a phone."""
+"""Exercises of lesson 02: why 1×1, and what a layer with groups costs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from cnnlab.exercises.engine import Mistakes, exercise
 
-import torch
-
-from cnnlab.exercises.engine import Cases, Mistakes, exercise
-
-__all__ = ["best_within", "bottleneck_saving", "layer_parameters"]
+__all__ = ["bottleneck_saving", "layer_parameters"]
 
 
 def mistaken_counts(kernel: int, in_channels: int, out_channels: int, groups: int) -> Mistakes:
@@ -74,76 +69,3 @@ def bottleneck_saving(channels: int, width: int) -> float:
     direct = 3 * 3 * channels * channels
     bottleneck = channels * width + 3 * 3 * width * width + width * channels
     return direct / bottleneck
-
-
-class Row(NamedTuple):
-    """What the exercise needs of a row of the ledger."""
-
-    name: str
-    gmacs: float
-    parameters: int
-    top1: float | None
-
-
-LEDGER = (
-    Row("no accuracy", 0.05, 100_000, None),
-    Row("cheapest", 0.06, 900_000, 55.0),
-    Row("smallest", 0.9, 200_000, 61.0),
-    Row("least accurate", 0.8, 4_000_000, 50.0),
-    Row("well inside", 1.2, 12_000_000, 70.0),
-    Row("many multiply-adds, just allowed", 2.0, 11_000_000, 74.0),
-    Row("many parameters, just allowed", 1.1, 20_000_000, 73.0),
-    Row("on both limits", 2.0, 20_000_000, 75.0),
-    Row("too many multiply-adds", 2.5, 5_000_000, 76.0),
-    Row("too many parameters", 1.5, 60_000_000, 77.0),
-    Row("too much of both", 2.5, 60_000_000, 78.0),
-)
-
-
-def ledgers(generator: torch.Generator) -> Cases:
-    """Yield (rows, most GMACs, most parameters): rows in any order, some left out."""
-    for left_out in [(), ("on both limits",), ("on both limits", LEDGER[5].name)]:
-        rows = [row for row in LEDGER if row.name not in left_out]
-        order = torch.randperm(len(rows), generator=generator).tolist()
-        yield [rows[i] for i in order], 2.0, 20_000_000
-
-
-def mistaken_choices(rows: list[Row], max_gmacs: float, max_parameters: int) -> Mistakes:
-    """Return diagnosis -> the wrong answer that earns it."""
-    known = [row for row in rows if row.top1]
-    slim = [row for row in known if row.parameters <= max_parameters]
-    fast = [row for row in known if row.gmacs <= max_gmacs]
-    fits = [row for row in slim if row in fast]
-    below = [row for row in fits if row.gmacs < max_gmacs and row.parameters < max_parameters]
-
-    def best(candidates: Iterable[Row]) -> str:
-        return max(candidates, key=lambda row: row.top1 or 0).name
-
-    return {
-        "the most accurate of all: it does not keep to the limits": best(known),
-        "it has too many parameters: few multiply-adds do not make a small file": best(fast),
-        "it needs too many multiply-adds: a small file can still be slow": best(slim),
-        "what lies exactly on a limit keeps to it: use <=": best(below),
-        "the least accurate that fits: use max, not min": "least accurate",
-        "the cheapest that fits: take the most accurate one": "cheapest",
-        "the smallest that fits: take the most accurate one": "smallest",
-        "a network without an accuracy cannot be chosen by it": "no accuracy",
-    }
-
-
-@exercise(
-    cases=ledgers,
-    mistakes=mistaken_choices,
-    hints=[
-        "First leave out what breaks a limit, or has no accuracy (row.top1 is None).",
-        "max(candidates, key=lambda row: row.top1) finds the row; its name is row.name.",
-    ],
-    takeaway="first the limits, then the accuracy; and measure on the phone before you decide",
-)
-def best_within(rows: list, max_gmacs: float, max_parameters: int) -> str:
-    """Name the most accurate network that keeps to both limits."""
-    known = [row for row in rows if row.top1 is not None]
-    candidates = [
-        row for row in known if row.gmacs <= max_gmacs and row.parameters <= max_parameters
-    ]
-    return max(candidates, key=lambda row: row.top1).name

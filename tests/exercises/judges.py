@@ -138,26 +138,6 @@ def bottleneck_saving(answer: Any) -> None:
         assert close(answer(c, w), cost(nn.Conv2d(c, c, 3, padding=1)) / cost(*convolutions))
 
 
-@judge("architectures.best_within")
-def best_within(answer: Any) -> None:
-    rows = [
-        SimpleNamespace(name=name, gmacs=gmacs, parameters=parameters, top1=top1)
-        for name, gmacs, parameters, top1 in [
-            ("a", 1.0, 30, 71.0), ("b", 2.0, 20, 70.0), ("c", 0.5, 10, 60.0), ("d", 3.0, 5, 80.0),
-            ("e", 0.1, 50, 75.0), ("f", 0.4, 1, None), ("g", 1.5, 30, 74.0), ("h", 3.0, 45, 90.0),
-        ]
-    ]  # fmt: skip
-    for limits, best in [
-        ((1.5, 30), "g"),
-        ((3.0, 45), "h"),
-        ((2.0, 25), "b"),
-        ((1.0, 100), "e"),
-        ((5.0, 29), "d"),
-        ((1.0, 30), "a"),
-    ]:
-        assert answer(rows, *limits) == best
-
-
 # --------------------------------------------------------------- 03, by torch, scikit-learn, search
 
 

@@ -71,6 +71,8 @@ RIGHT = [
         (datasets.leaking_splits, letters)
         for letters in ("b, c, e, f", "B, C, E and F", {"B", "C", "E", "F"}, ["f", "e", "c", "b"])
     ],
+    (architectures.bottleneck_saving, lambda c, w: np.float32(9 * c * c / (2 * c * w + 9 * w * w))),
+    (architectures.layer_parameters, lambda k, i, o, g: torch.tensor([o * (k * k * (i // g) + 1)])),
     (upsampling.unpooled, np.array(upsampling.unpooled.reference)),
     (upsampling.dice, lambda a, b: torch.tensor([upsampling.dice.reference(a, b)])),
     (transposed.by_hand, torch.tensor([[transposed.by_hand.reference]]).double()),
@@ -146,11 +148,10 @@ WRONG = [
         (datasets.leaking_splits, letters, 'letters from A to F, such as "AC"')
         for letters in ("", "XY", 4, ["B", "G"])
     ],
-    (
-        architectures.best_within,
-        lambda rows, most, size: min((x.top1, x.name) for x in rows if x.top1)[1],
-        "the least accurate that fits",
-    ),
+    (architectures.bottleneck_saving, lambda c, w: 9 * c * c / (c * w + 9 * w * w), "two 1×1"),
+    (architectures.bottleneck_saving, lambda c, w: (c / w) ** 2, "cost something as well"),
+    (architectures.layer_parameters, lambda k, i, o, g: k * k * i // g * o, "biases are missing"),
+    (architectures.layer_parameters, lambda k, i, o, g: o * (k * k * i + 1), "sees only in_chan"),
     (upsampling.unpooled, [[0, 0, 0, 0]] * 4, "at [1][0]: 0 is too small"),
     (upsampling.unpooled, [[10, 20], [30, 40]], "torch.Size([2, 2]) is wrong"),
     (upsampling.unpooled, [[0, 0, 0, 0], [10]], "write the answer as rows of numbers"),
