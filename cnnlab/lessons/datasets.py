@@ -172,4 +172,5 @@ def plot_classes(data: ImageData, most: int = 20, ax: Axes | None = None) -> Axe
     """
     labels = data.train.labels.tolist()
     first = [labels.index(label) for label in range(len(data.classes))][:most]
-    return show_images(data.train.inputs[first], data.classes[:most], columns=10, ax=ax)
+    names = [name.replace("_", "\n") for name in data.classes[:most]]
+    return show_images(data.train.inputs[first], names, columns=10, ax=ax)

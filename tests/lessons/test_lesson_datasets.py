@@ -85,8 +85,8 @@ def test_a_class_is_shown_by_one_of_its_images_and_named():
     images = torch.zeros(6, 3, 8, 8, dtype=torch.uint8)
     images[2:4] = 255
     split = Split(images, torch.tensor([0, 0, 2, 2, 1, 1]))
-    ax = plot_classes(ImageData(split, split, split, ["ant", "bee", "cat"], "test"))
-    assert [text.get_text() for text in ax.texts] == ["ant", "bee", "cat"]
+    ax = plot_classes(ImageData(split, split, split, ["ant", "bee", "wild_cat"], "test"))
+    assert [text.get_text() for text in ax.texts] == ["ant", "bee", "wild\ncat"]
     mosaic = ax.images[0].get_array()[:8]  # the rows of the images, above their names
     assert mosaic[:, :8].max() == 0 and mosaic[:, -10:-4].min() == 1
     plt.close(ax.figure)
