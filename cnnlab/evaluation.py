@@ -83,8 +83,8 @@ class Evaluation:
 
         if self.targets.ndim > 1:
             raise ValueError(
-                "pixels of one image are no independent samples: score each image "
-                "(dice_scores) and take bootstrap_interval of the scores"
+                "pixels of one image are no independent samples: score each image by "
+                "Dice (lesson 03) and take bootstrap_interval of the scores"
             )
         test = binomtest(int(self.correct.sum()), len(self.targets))
         interval = test.proportion_ci(level, method="wilson")

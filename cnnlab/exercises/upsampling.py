@@ -1,13 +1,26 @@
-"""Exercises of lesson 03: max unpooling by hand, the Dice score, padding to a size that fits."""
+"""Exercises of lesson 03: max unpooling by hand, and the Dice score."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from cnnlab.exercises.engine import Cases, Mistakes, exercise, matrix
+from cnnlab.exercises.engine import Cases, ExerciseError, Mistakes, exercise, matrix
 
-__all__ = ["dice", "missing_rows", "unpooled"]
+__all__ = ["dice", "unpooled"]
+
+
+def four_by_four(result: Any) -> Tensor:
+    """Take four rows of four numbers."""
+    rows = matrix(result)
+    if rows.shape != (4, 4):
+        raise ExerciseError(
+            f"x had 4 rows of 4 numbers, and so has the unpooled y; yours has {rows.shape[0]} "
+            f"of {rows.shape[1]}"
+        )
+    return rows
 
 
 def mistaken_unpooling() -> Mistakes:
@@ -32,7 +45,7 @@ def mistaken_unpooling() -> Mistakes:
 
 @exercise(
     mistakes=mistaken_unpooling,
-    normalize=matrix,
+    normalize=four_by_four,
     hints=[
         "Cut x into four blocks of 2×2. Where in each block is the largest value?",
         "The largest values are 5, 6, 8 and 7. Write the four values of y into exactly those "
@@ -57,7 +70,8 @@ def pairs_of_masks(generator: torch.Generator) -> Cases:
         target = torch.rand(8, 9, generator=generator) < 0.4
         yield target ^ (torch.rand(8, 9, generator=generator) < share), target
     yield target, target
-    yield torch.zeros(4, 5).bool(), torch.zeros(4, 5).bool()
+    empty = torch.zeros(4, 5).bool()
+    yield from [(empty, empty), (empty, target[:4, :5]), (target[:4, :5], empty)]
 
 
 def mistaken_dice(prediction: Tensor, target: Tensor) -> Mistakes:
@@ -97,30 +111,3 @@ def dice(prediction: torch.Tensor, target: torch.Tensor) -> float:
     both = (prediction & target).sum().item()
     sizes = prediction.sum().item() + target.sum().item()
     return 2 * both / sizes if sizes else 1.0
-
-
-def mistaken_rows(size: int, multiple: int) -> Mistakes:
-    """Return diagnosis -> the wrong answer that earns it."""
-    rest = size % multiple
-    return {
-        "this is what is left over; asked is what is missing to the next multiple": rest,
-        "a size that fits already needs nothing: yours adds a whole multiple": multiple - rest,
-        "this is the new size; asked is how many rows to add": size + (-size % multiple),
-        "this cuts rows off; asked is how many to add": -rest,
-    }
-
-
-@exercise(
-    cases=[(50, 8), (64, 8), (61, 8), (5, 16), (96, 32), (333, 32)],
-    mistakes=mistaken_rows,
-    hints=[
-        "50 rows and multiples of 8: the next multiple is 56.",
-        "`size % multiple` is what is left over after the last full multiple.",
-        "If something is left over, `multiple - size % multiple` is missing; if not, nothing. "
-        "In Python, `-size % multiple` is both at once.",
-    ],
-    takeaway="pad by this much, run the network, cut the same rows off again",
-)
-def missing_rows(size: int, multiple: int) -> int:
-    """Return how many rows to add to get to the next multiple."""
-    return -size % multiple

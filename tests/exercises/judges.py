@@ -156,12 +156,6 @@ def dice(answer: Any) -> None:
         assert close(answer(a, b), f1_score(b.flatten(), a.flatten(), zero_division=1.0))
 
 
-@judge("upsampling.missing_rows")
-def missing_rows(answer: Any) -> None:
-    for size, multiple in product([1, 7, 24, 25, 224], [1, 3, 8, 32]):
-        assert answer(size, multiple) == next(n for n in range(99) if (size + n) % multiple == 0)
-
-
 # -------------------------------------------------------------------------- 04, by scipy and torch
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.metrics import f1_score
 
 import cnnlab
 from cnnlab.exercises import (
@@ -74,6 +75,8 @@ RIGHT = [
     (architectures.bottleneck_saving, lambda c, w: np.float32(9 * c * c / (2 * c * w + 9 * w * w))),
     (architectures.layer_parameters, lambda k, i, o, g: torch.tensor([o * (k * k * (i // g) + 1)])),
     (upsampling.unpooled, np.array(upsampling.unpooled.reference)),
+    (upsampling.unpooled, torch.tensor(upsampling.unpooled.reference)[None, None].float()),
+    (upsampling.dice, lambda a, b: f1_score(b.flatten(), a.flatten(), zero_division=1.0)),
     (upsampling.dice, lambda a, b: torch.tensor([upsampling.dice.reference(a, b)])),
     (transposed.by_hand, torch.tensor([[transposed.by_hand.reference]]).double()),
     (transposed.by_zero_insertion, stamps_by_fold),
@@ -153,7 +156,12 @@ WRONG = [
     (architectures.layer_parameters, lambda k, i, o, g: k * k * i // g * o, "biases are missing"),
     (architectures.layer_parameters, lambda k, i, o, g: o * (k * k * i + 1), "sees only in_chan"),
     (upsampling.unpooled, [[0, 0, 0, 0]] * 4, "at [1][0]: 0 is too small"),
-    (upsampling.unpooled, [[10, 20], [30, 40]], "torch.Size([2, 2]) is wrong"),
+    (upsampling.unpooled, [[10, 20], [30, 40]], "yours has 2 of 2"),
+    (
+        upsampling.dice,
+        lambda a, b: upsampling.dice.reference(a, b) if a.any() else 1.0,
+        "dice(a tensor of shape (4, 5), a tensor of shape (4, 5))\n    expected 0, got 1",
+    ),
     (upsampling.unpooled, [[0, 0, 0, 0], [10]], "write the answer as rows of numbers"),
     (transposed.by_hand, [0, 1, 5, 2, 16, 17, 6, 13, 6], "write the answer as rows of numbers"),
     (transposed.by_hand, [[0, 0, 5], [0, 0, 2], [6, 4, 6]], "add them: you kept the last one"),

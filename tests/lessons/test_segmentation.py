@@ -1,4 +1,4 @@
-"""Masks: they follow their pictures, are scored like other people score them, and are learned."""
+"""Masks: the cells of lesson 03 agree with other people's code; pixels are learned and drawn."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, jaccard_score
+from taught import taught
 
 import cnnlab
-from cnnlab.lessons.segmentation import (
-    HIT,
-    MISSED,
-    dice_scores,
-    overlay,
-    plot_masks,
-    segment,
-)
-from cnnlab.plotting import COLORS
+from cnnlab.lessons.segmentation import PARTS, plot_masks
 
 matplotlib.use("agg")
+
+NAMES = {"torch": torch, "F": torch.nn.functional}
+dice_scores, iou, mask_loss = (
+    taught("03", name, **NAMES) for name in ("dice_scores", "iou", "mask_loss")
+)
 
 
 def drawings(count: int, seed: int, size: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
@@ -33,24 +31,18 @@ def drawings(count: int, seed: int, size: int = 32) -> tuple[torch.Tensor, torch
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.integers(0, 1000), st.floats(0.05, 0.95))
-def test_dice_is_the_f1_score_of_the_pixels(seed, share):
+@given(st.integers(0, 1000), st.floats(0.2, 0.95))
+def test_scores_of_the_lesson_are_those_of_scikit_learn(seed, share):
     generator = torch.Generator().manual_seed(seed)
-    a, b = (torch.rand(2, 5, 5, generator=generator) < share for _ in range(2))
-    for i, score in enumerate(dice_scores(a, b).tolist()):
-        f1 = f1_score(b[i].flatten(), a[i].flatten(), zero_division=1.0)
-        assert score == pytest.approx(f1)
+    a, b = (torch.rand(2, 5, 7, generator=generator) < share for _ in range(2))
+    for found, true, score in zip(a, b, dice_scores(a, b).tolist(), strict=True):
+        assert score == pytest.approx(f1_score(true.flatten(), found.flatten()))
+        assert iou(found, true) == pytest.approx(jaccard_score(true.flatten(), found.flatten()))
 
 
-def test_two_empty_masks_agree_and_one_empty_mask_does_not():
-    empty, full = torch.zeros(1, 3, 3), torch.ones(1, 3, 3)
-    assert dice_scores(empty, empty).tolist() == [1.0]
-    assert dice_scores(empty, full).tolist() == [0.0]
-
-
-def test_logits_in_place_of_masks_are_named():
-    with pytest.raises(ValueError, match="argmax"):
-        dice_scores(torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3))
+def test_the_loss_is_cross_entropy_and_what_dice_lacks():
+    even, classes = torch.zeros(1, 2, 1, 4), torch.tensor([[[0, 0, 0, 1]]])  # p = 1/2 everywhere
+    assert mask_loss(even, classes).item() == pytest.approx(0.6931 + 1 - 2 / 4, abs=1e-4)
 
 
 def test_the_bootstrap_agrees_with_the_normal_formula_on_many_scores():
@@ -112,41 +104,27 @@ def test_a_small_u_net_learns_to_find_insects():
     model = cnnlab.UNet(2, (8, 16, 32))
     history = cnnlab.fit(model, train, [(val[0] / 255, val[1].long())], epochs=8, lr=1e-2)
     everything = dice_scores(torch.ones_like(val[1]), val[1]).mean()
-    found = dice_scores(segment(model, val[0]), val[1]).mean()
+    found = dice_scores(model.eval()(val[0] / 255).argmax(1) > 0, val[1]).mean()
     assert history["val_loss"][-1] < history["val_loss"][0]
     assert found > everything + 0.15
 
 
-# -- any size, and pictures ------------------------------------------------------------------------
+# -- figures ---------------------------------------------------------------------------------------
 
 
-def test_a_picture_of_any_size_gets_a_mask_of_its_size():
-    model = cnnlab.UNet(2, (4, 8, 16))
-    images = torch.randint(0, 256, (2, 3, 21, 34), dtype=torch.uint8)
-    assert segment(model, images).shape == (2, 21, 34)
-    fitting = images[:, :, :20, :32]
-    assert torch.equal(segment(model, fitting), model.eval()(fitting / 255).argmax(1))
-
-
-def test_with_eight_views_a_turned_picture_gets_the_turned_mask():
-    torch.manual_seed(0)
-    model = cnnlab.UNet(widths=(4, 8)).eval()
-    with torch.no_grad():  # so that about half of the pixels belong to each class
-        model.head.bias -= model(torch.rand(2, 3, 16, 16)).mean(dim=(0, 2, 3))
-    for images in (torch.rand(2, 3, 16, 16), torch.rand(1, 3, 12, 16)):
-        mask = segment(model, images, views=8)
-        turned = segment(model, images.rot90(1, (-2, -1)).flip(-1), views=8)
-        assert (turned != mask.rot90(1, (-2, -1)).flip(-1)).float().mean() < 0.01  # rounding
-        assert 0 < mask.float().mean() < 1
-
-
-def test_the_overlay_shows_hits_false_alarms_and_misses_in_their_colors():
+def test_hits_false_alarms_and_misses_have_the_colors_of_the_legend():
     images = torch.full((1, 3, 1, 4), 100, dtype=torch.uint8)
     said, true = torch.tensor([[[1, 1, 0, 0]]]), torch.tensor([[[1, 0, 1, 0]]])
-    drawn = overlay(images, said, true, alpha=1.0)[0, :, 0].T  # (4, 3)
-    expected = [255 * torch.tensor(to_rgb(c)) for c in (HIT, COLORS[1], MISSED)]
-    assert torch.allclose(drawn[:3].float(), torch.stack(expected), atol=1.5)
-    assert drawn[3].tolist() == [100, 100, 100]
+    ax = plot_masks(images, said, true)
+    pixels = torch.tensor(ax.images[0].get_array())[0, :4]  # (4, 3) in [0, 1]
+    plain = torch.tensor([100 / 255] * 3)
+    for pixel, color in zip(pixels, PARTS.values(), strict=False):
+        assert torch.allclose(pixel, 0.35 * plain + 0.65 * torch.tensor(to_rgb(color)), atol=0.01)
+    assert torch.allclose(pixels[3], plain)
+    handles = ax.get_legend().legend_handles
+    assert [to_rgb(patch.get_facecolor()) for patch in handles] == [
+        to_rgb(c) for c in PARTS.values()
+    ]
 
 
 def test_figures_say_what_they_show_in_text_of_11_points():
