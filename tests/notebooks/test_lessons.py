@@ -14,9 +14,7 @@ from repository import NOTEBOOKS, ROOT
 from cnnlab.lessons.results import recorded
 
 ROW = re.compile(
-    r"^(from scratch|frozen backbone|fine-tuned) +([\d.]+)% +([\d.]+)% to ([\d.]+)% +"
-    r"([\d.]+) s +([\d,]+)$",
-    re.M,
+    r"^(from scratch|frozen backbone|fine-tuned) +([\d.]+)% +([\d.]+)% to ([\d.]+)% ", re.M
 )
 
 
@@ -30,19 +28,11 @@ def printed(name: str) -> str:
 @pytest.mark.photos
 def test_lesson_09_on_the_photographs(photos):
     text = printed("09")
-    assert "153 test pictures (photos)" in text
-    rows = {name: numbers for name, *numbers in ROW.findall(text)}
+    assert "153 test images (photos)" in text and "imageNotFound.gif" in text
+    rows = {name: [float(number) for number in numbers] for name, *numbers in ROW.findall(text)}
     assert list(rows) == ["from scratch", "frozen backbone", "fine-tuned"]
-    accuracy = {name: float(numbers[0]) for name, numbers in rows.items()}
-    for accuracy_text, low, high, _, _ in rows.values():
-        assert float(low) < float(accuracy_text) < float(high)
-    assert float(rows["frozen backbone"][3]) < 60  # seconds on two cores
-    trainable = {name: int(numbers[4].replace(",", "")) for name, numbers in rows.items()}
-    assert trainable["frozen backbone"] < 5_000 < 1e6 < trainable["from scratch"]
-    assert accuracy["frozen backbone"] >= 92
-    assert accuracy["from scratch"] < accuracy["frozen backbone"] - 10
-    assert accuracy["from scratch"] < accuracy["fine-tuned"]
-    assert "imageNotFound.gif" in text
+    assert all(low < mean < high for mean, low, high in rows.values())
+    assert rows["frozen backbone"][0] >= 93 and rows["fine-tuned"][0] >= 92.5  # means of five seeds
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
