@@ -94,11 +94,12 @@ class Evaluation:
         """Return pycm's confusion matrix, rows true and columns predicted, classes in order."""
         from pycm import ConfusionMatrix
 
-        indices = list(range(self.probabilities.shape[1]))
-        targets, predictions = self.targets.flatten(), self.predictions.flatten()
+        indices = range(self.probabilities.shape[1])
+        pairs = self.targets.flatten() * len(indices) + self.predictions.flatten()
+        counts = pairs.bincount(minlength=len(indices) ** 2).view(-1, len(indices)).tolist()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a class that never occurs is no error
-            matrix = ConfusionMatrix(targets.numpy(), predictions.numpy(), classes=indices)
+            matrix = ConfusionMatrix(matrix={i: dict(enumerate(counts[i])) for i in indices})
         if self.classes:
             matrix.relabel(dict(zip(indices, self.classes, strict=True)), sort=False)
         return matrix

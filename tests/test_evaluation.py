@@ -90,3 +90,15 @@ def test_mcnemar_looks_only_at_disagreements():
     assert mcnemar(first, first) == (0, 0, 1.0)
     with pytest.raises(ValueError, match="different samples"):
         mcnemar(first, evaluation_of([1] * 30, [1] * 30))
+
+
+@pytest.mark.parametrize("predicted", [0, 1])
+def test_a_single_class_in_the_test_set_gives_a_matrix_of_all_classes(predicted):
+    targets = torch.zeros(5, dtype=torch.long)
+    predictions = torch.full_like(targets, predicted)
+    probabilities = torch.zeros(5, 2)
+    only = Evaluation(0.1, targets, predictions, probabilities, ["zebras", "ants"])
+    matrix = only.confusion_matrix()
+    assert matrix.classes == ["zebras", "ants"]
+    assert matrix.to_array().tolist() == [[5 * (1 - predicted), 5 * predicted], [0, 0]]
+    assert matrix.TPR["ants"] == "None"
