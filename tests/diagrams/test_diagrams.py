@@ -19,6 +19,7 @@ from torchvision import models as zoo
 from cnnlab import LeNet5, TinyResNet, UNet, draw_network
 from cnnlab.diagrams import trace
 from cnnlab.models.small import BasicBlock
+from cnnlab.models.zoo import build
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +51,11 @@ NETWORKS = {
     ),
     "dense block": lambda: (built("densenet121").features.denseblock1, (64, 56, 56), 1),
     "ViT block": lambda: (built("vit_b_16").encoder.layers[0], (197, 768), 2),
+    "Inception-v4": lambda: (build("timm/inception_v4"), (3, 299, 299), 1),
+    "Inception-ResNet block": lambda: (
+        build("timm/inception_resnet_v2").repeat[0], (320, 35, 35), 1
+    ),
+    "MobileNet-v2": lambda: (built("mobilenet_v2"), (3, 224, 224), 1),
     "ConvNeXt block": lambda: (built("convnext_tiny").features[1][0], (96, 56, 56), 1),
 }  # fmt: skip
 
