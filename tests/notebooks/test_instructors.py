@@ -27,6 +27,13 @@ def test_every_command_it_names_is_one() -> None:
         assert build_parser().parse_args(arguments).command == name
 
 
+def test_the_table_gives_the_minutes_that_the_titles_promise() -> None:
+    for path in ROOT.glob("notebooks/*/*.ipynb"):
+        title = nbformat.read(path, as_version=4).cells[0].source
+        (minutes,) = re.findall(rf"{path.name}\).*\| (\d+) \|", README)
+        assert f"*{minutes} minutes" in title, path.name
+
+
 def test_the_worked_example_is_an_exercise_with_three_diagnoses() -> None:
     (source,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
     assert len([line for line in source.splitlines() if line.strip()]) <= 20
