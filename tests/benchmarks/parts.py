@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
+from cnnlab import ImageData
+from cnnlab.data.splits import Split
 from cnnlab.models.backbones import find_head
 
 SHARE = 0.25  # of the pictures to learn from, for choosing the epoch
@@ -26,6 +29,13 @@ def with_validation(folder: Path, target: Path, seed: int, *, test: bool = True)
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(path.resolve())
     return target
+
+
+def together(data: ImageData) -> ImageData:
+    """Return the data with the validation images among those for training."""
+    inputs = torch.cat([data.train.inputs, data.val.inputs])
+    labels = torch.cat([data.train.labels, data.val.labels])
+    return dataclasses.replace(data, train=Split(inputs, labels, classes=data.classes))
 
 
 @torch.inference_mode()

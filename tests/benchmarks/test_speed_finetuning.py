@@ -13,7 +13,7 @@ import timing
 import torch
 import torchvision
 import tutorial
-from parts import with_validation
+from parts import together, with_validation
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,7 +22,6 @@ from cnnlab.data.augmentation import cut_views, draw_views
 from cnnlab.data.splits import Loaders
 from cnnlab.lessons import transfer_learning
 from cnnlab.models.backbones import Normalize
-from cnnlab.pretraining.card import together
 from cnnlab.runtime import fast_dtype
 
 pytestmark = pytest.mark.benchmark
