@@ -1,11 +1,12 @@
 """Lesson 07: the day's results on one page, and a quiz that names the misconception.
 
 `plot_day` draws a tile for each lesson with results from `cnnlab.lessons.results`. A quiz is a
-sequence of `Question`, which `show_quiz` prints.
+list of `Question`, which `read_quiz` reads and `show_quiz` prints.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,11 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from cnnlab.data.downloads import packaged
 from cnnlab.lessons.results import Result
 from cnnlab.plotting import COLORS, styled
 
-__all__ = ["Question", "feedback", "plot_day", "show_quiz"]
+__all__ = ["Question", "feedback", "plot_day", "read_quiz", "show_quiz"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,19 @@ class Question:
     def options(self) -> list[str]:
         """The answers in alphabetical order, which gives the right one no place of its own."""
         return sorted(self.answers)
+
+
+def read_quiz() -> list[Question]:
+    """Return the quiz over the morning, from ``data/quiz.json``.
+
+    Examples
+    --------
+    >>> question = read_quiz()[0]
+    >>> question.right, question.options
+    ('12', ['10', '11', '12', '13'])
+    """
+    rows = json.loads(packaged("quiz.json").read_text(encoding="utf-8"))
+    return [Question(**row) for row in rows]
 
 
 def feedback(question: Question, answer: str | None) -> str:

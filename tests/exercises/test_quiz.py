@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cnnlab.exercises.day import QUIZ
-from cnnlab.lessons.day import Question, feedback, show_quiz
+from cnnlab.lessons.day import Question, feedback, read_quiz, show_quiz
 
 LETTERS = "abcdef"
+QUIZ = read_quiz()
 
 
 def letter(question: Question, answer: str) -> str:
