@@ -12,6 +12,7 @@ from parts import head_inputs
 from torch.nn import functional as F
 
 import cnnlab
+from cnnlab.complexity import count_macs
 from cnnlab.data.splits import Split
 from cnnlab.models.backbones import Backbone, Normalize
 from cnnlab.runtime import fast_dtype
@@ -41,7 +42,7 @@ def test_features_reach_sixty_per_cent_of_the_matmul_rate(report):
         clock=time.process_time,
     )
     rates = [2 * SIDE**3 / seconds for seconds in matmul]
-    work = 2 * cnnlab.count_macs(model, (3, size, size)) * (COUNT + 2)
+    work = 2 * count_macs(model, (3, size, size)) * (COUNT + 2)
     reached = [work / seconds for seconds in features]
     report(
         f"forward pass of extract_features, ResNet-18's shape at {size} px",

@@ -15,7 +15,7 @@ from repository import NOTEBOOKS
 from torch import nn
 from torchvision import models as zoo
 
-from cnnlab import count_macs
+from cnnlab.complexity import count_macs
 from cnnlab.data.downloads import packaged
 from cnnlab.lessons.architectures import (
     model_ledger,
