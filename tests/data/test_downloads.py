@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import gzip
 import hashlib
 import io
@@ -313,7 +314,7 @@ def test_processes_at_once_get_one_good_file(own_cache: Path, server: Misbehavin
 
 def test_a_killed_process_is_in_nobodys_way(own_cache: Path, server: MisbehavingServer) -> None:
     victim = start_fetching(server.url("pause", "x.pth"))
-    while not list(own_cache.glob(".unfinished-*/*")):
+    while not glob.glob(f"{own_cache}/.unfinished-*/*"):
         assert victim.poll() is None
         time.sleep(0.02)
     os.kill(victim.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
