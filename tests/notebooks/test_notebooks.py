@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from itertools import pairwise
+from statistics import median
 
 import nbformat
 import pytest
@@ -48,8 +49,10 @@ def test_it_is_valid_and_stripped(notebook):
 
 def test_25_to_50_cells_short_ones(notebook):
     assert 25 <= len(notebook.cells) <= 50
-    after_the_imports = code_of(notebook)[2:]
-    assert max(len(cell.source.splitlines()) for cell in after_the_imports) <= 20
+    lines = [len(cell.source.splitlines()) for cell in code_of(notebook)]
+    # lesson 02 writes out the blocks of fifteen networks: its cells are classes
+    usual = 17 if notebook.cells[0].source.startswith("# 02") else 8
+    assert max(lines) <= 20 and median(lines) <= usual
 
 
 def test_every_cell_has_a_place_in_the_slides(notebook):
